@@ -1,0 +1,55 @@
+/*
+ * Process: starts the program itself in a role, and what every role does first. The only file that
+ * starts processes (posix_spawn, never fork: nothing is inherited but what is named).
+ */
+#ifndef BASE_PROCESS_H
+#define BASE_PROCESS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/err.h"
+
+typedef struct {
+    const char *const *args; /* NULL-ended; args[0] is the role: "child" */
+    const char *const
+        *environment; /* NULL-ended NAME=value list; NULL: what process_environment() says */
+    const int *fds;   /* these become descriptors 3, 4, … of the new process */
+    unsigned fds_count;
+} ProcessStart;
+
+typedef struct {
+    pid_t pid;
+    int pid_fd; /* pidfd: readable when the process has ended; O_CLOEXEC; the caller closes it */
+} Process;
+
+/* Starts /proc/self/exe. All other descriptors are closed in it but 0, 1, 2. */
+bool process_start(const ProcessStart *start, Process *process, Err *e) MUST_CHECK;
+
+/*
+ * First acts of a role: umask 0077, no core files, not dumpable (not in sanitizer builds), no new
+ * privileges, SIGPIPE ignored. `dies_with_parent`: PR_SET_PDEATHSIG SIGKILL, and exits at once if
+ * the parent is gone already (`parent`: the pid it must have).
+ */
+void process_begin(bool dies_with_parent, pid_t parent);
+
+/* RLIMIT_DATA (not in sanitizer builds), RLIMIT_NOFILE; 0 leaves a limit alone. */
+void process_limit(uint64_t data_bytes, uint64_t files);
+
+/* Resident bytes of a process (/proc/PID/statm), and the peak of the own one (VmHWM); 0 if it is
+ * gone. */
+uint64_t process_resident_bytes(pid_t pid);
+uint64_t process_peak_bytes(void);
+
+/* Start time of a process in clock ticks since boot (/proc/PID/stat 22): with the pid it names a
+ * process for ever within one boot. 0 if there is none. */
+uint64_t process_born(pid_t pid);
+
+/* Number of processors this process may use. */
+unsigned process_cores(void);
+
+/* Overwrites a variable's value in the process's own environment block, and removes it. */
+void process_forget_variable(const char *name);
+
+#endif

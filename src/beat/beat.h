@@ -1,0 +1,12 @@
+/* The role: puts tasks on the queue by the clock. */
+#ifndef BEAT_BEAT_H
+#define BEAT_BEAT_H
+
+#include "config/config.h"
+#include "export/kinds.h"
+
+/* Runs until told to stop; returns the exit status (0 clean, 1 cannot start, 2 wrong
+ * configuration). `args`: the role's command line, to read the configuration again at SIGHUP. */
+int beat_run(const Config *config, const Kinds *kinds, const ConfigArgs *args);
+
+#endif

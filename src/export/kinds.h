@@ -1,0 +1,35 @@
+/* Kinds: the drivers this program was built with, as main.c lists them. The rest of the tree looks
+ * them up here. */
+#ifndef EXPORT_KINDS_H
+#define EXPORT_KINDS_H
+
+#include "codec/codec.h"
+#include "config/config.h"
+#include "format/encoder.h"
+#include "queue/queue.h"
+#include "source/source.h"
+#include "storage/storage.h"
+
+typedef struct {
+    const SourceKind *const *source; /* each list ends with NULL */
+    const EncoderKind *const *format;
+    const CodecKind *const *codec;
+    const StorageKind *const *storage;
+    const QueueKind *const *queue;
+} Kinds;
+
+/* NULL if there is none. The scheme is what stands before the first ':' of the URL. */
+const SourceKind *kinds_source(const Kinds *kinds, const char *url);
+const EncoderKind *kinds_format(const Kinds *kinds, const char *name);
+const CodecKind *kinds_codec(const Kinds *kinds, const char *name);
+
+/* What the configuration selects: REDIS_URL and S3_BUCKET. CONFIG_INVALID if this build does not
+ * have it. */
+const StorageKind *kinds_storage(const Kinds *kinds, const Config *config, Err *e) MUST_CHECK;
+const QueueKind *kinds_queue(const Kinds *kinds, const Config *config, Err *e) MUST_CHECK;
+
+/* The specs made from options. `signs`: with the link secrets. */
+StorageSpec kinds_storage_spec(const Config *config, bool signs);
+QueueSpec kinds_queue_spec(const Config *config, bool writes, bool wakes);
+
+#endif

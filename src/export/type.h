@@ -1,0 +1,90 @@
+/*
+ * Export type: the definition an export follows (configuration.md 4). Data, read-only once loaded.
+ */
+#ifndef EXPORT_TYPE_H
+#define EXPORT_TYPE_H
+
+#include <jansson.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/err.h"
+#include "config/config.h"
+#include "export/kinds.h"
+#include "flow/batch.h"
+
+typedef struct {
+    const char *name;
+    ColumnType type;
+    bool required;
+    const json_t *preset; /* NULL: none */
+    bool has_min, has_max;
+    double min, max;                 /* of a number */
+    const char *min_text, *max_text; /* of a date or time, as written; NULL */
+    unsigned max_length;             /* characters; 0: 64 KiB of the body is the limit */
+    const char *pattern;             /* POSIX extended regular expression, anchored by us; NULL */
+    const json_t *choices;           /* `enum`: array; NULL */
+    const char *description;
+} TypeParam;
+
+typedef struct {
+    const char *driver; /* "sqlite"; NULL: for all */
+    const char *text;
+} TypeQuery;
+
+typedef struct {
+    const char *name, *title, *description, *source, *order;
+    const TypeParam *param;
+    size_t params;
+    const ColumnSpec *column;
+    const bool *column_type_given;
+    size_t columns;
+    const TypeQuery *query;
+    size_t queries;
+    int64_t time_limit_ms; /* 0: the service's */
+    uint64_t max_rows;     /* 0: none */
+    unsigned concurrency;  /* 0: no limit */
+    const char *version;   /* "sha256:…" of the canonical definition */
+    const char *origin;    /* file it came from, or "built-in" */
+    const json_t *json;    /* the definition itself: what a child gets */
+} ExportType;
+
+typedef struct {
+    const ExportType *type;
+    size_t types;
+} TypeSet;
+
+/*
+ * The built-in definitions, then the files and folders of config->types; a definition of a known
+ * name replaces it. CONFIG_INVALID: "FILE:LINE: KEY: what is wrong, what to do"; all problems of a
+ * file are in the text of the chain's links (at most 8). Checks that the source exists, that a
+ * query for its driver (or for all) exists, and that each $name is declared.
+ */
+const TypeSet *
+types_load(const Config *config, const Kinds *kinds, Arena *process, Err *e) MUST_CHECK;
+
+/* One definition from its JSON (in a child). */
+const ExportType *type_from_json(const json_t *json, Arena *arena, Err *e) MUST_CHECK;
+
+const ExportType *types_find(const TypeSet *set, const char *name); /* NULL: unknown */
+
+/* The query for this driver; NULL if there is none. */
+const char *type_query(const ExportType *type, const char *driver);
+
+/* C1's JSON of a type (api-surface.md 10): params_schema, columns, formats …; the caller owns it.
+ */
+json_t *type_describe(const ExportType *type, const Kinds *kinds);
+
+/* Does the query yield the columns on its source? Opens it with all parameters NULL (or their
+ * defaults). For --check and doctor. */
+bool
+type_check(const ExportType *type, const Config *config, const Kinds *kinds, Err *e) MUST_CHECK;
+
+/*
+ * `$name` in SQL: calls `found` for each parameter outside quotes, quoted identifiers, comments,
+ * dollar quotes. Pure.
+ */
+typedef void QueryNameFound(const char *name, size_t count, size_t at, void *with);
+void query_names(const char *query, QueryNameFound *found, void *with);
+
+#endif

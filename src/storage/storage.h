@@ -1,0 +1,124 @@
+/*
+ * Storage: where finished objects lie, under keys. A Storage is one handle for one thread.
+ *
+ * Making an object visible is a step of its own, because the state store must know of it first and
+ * because a later owner may have to do it (reliability.md 3.3): create -> write … finish -> sealed
+ * -> publish.
+ */
+#ifndef STORAGE_STORAGE_H
+#define STORAGE_STORAGE_H
+
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/err.h"
+#include "base/watch.h"
+#include "flow/sink.h"
+
+enum { STORAGE_KEY_BYTES = 1024, STORAGE_URL_KEYS_MAX = 4, STORAGE_URL_BYTES = 4096 };
+
+/* All that any driver needs; each reads its own part. Secrets are not printed. */
+typedef struct {
+    const char *dir;                              /* file: the folder, DATA/files */
+    const char *url_secret[STORAGE_URL_KEYS_MAX]; /* file: newest first; NULL in processes that do
+                                                     not sign */
+    unsigned url_secrets;
+    int64_t bytes_max; /* of one object: SIZE_LIMIT above; 0: none */
+} StorageSpec;
+
+typedef struct Storage Storage;
+
+/* Whose upload this is; the same for all attempts but the epoch. */
+typedef struct {
+    const char *task_id;
+    int64_t epoch;
+    const char *content_type;
+} Upload;
+
+/* How a download link is made. */
+typedef struct {
+    const char *base_url; /* "https://exports.example.com", no slash at the end; file driver only */
+    const char *name;     /* offered to the browser */
+    const char *content_type;
+    int64_t expires_wall_s; /* Unix seconds */
+} SignSpec;
+
+typedef struct {
+    const char *key;
+    int64_t bytes;
+    int64_t modified_wall_us;
+} StorageObject;
+
+typedef bool StorageVisit(
+    const StorageObject *object, void *with, Err *e); /* false stops the visit and is returned */
+
+/* Does somebody still need this unfinished upload? */
+typedef bool UploadKeep(const char *task_id, int64_t epoch, void *with);
+
+/* What a signed link of our own leads to. The caller closes `fd`. */
+typedef struct {
+    int fd;
+    int64_t bytes;
+    int64_t modified_wall_us;
+    char name[256]; /* for Content-Disposition */
+    char etag[80];  /* with its quotes */
+    char key[STORAGE_KEY_BYTES + 1];
+} Fetched;
+
+typedef struct {
+    const char *name; /* "s3", "file", "memory" */
+
+    Storage *(*open)(const StorageSpec *spec, Err *e); /* kept as long as the process */
+    void (*close)(Storage *s);
+
+    /* A sink for a new object; nothing is visible. Memory from `task`. */
+    Sink *(*create)(
+        Storage *s, const char *key, const Upload *mark, Watch *watch, Arena *task, Err *e);
+
+    /* After finish: what a later owner needs to publish, as one line of JSON (upload, inode or
+     * parts, key, bytes). In the task's arena; NULL and `e` without memory. */
+    const char *(*sealed)(Sink *object, Err *e);
+
+    /* Makes it visible under its key, durably. Again is harmless. A later owner has no `object`
+     * (NULL). EXISTS: another object has the key. FILE_GONE: neither upload nor object is there:
+     * run again. */
+    bool (*publish)(Storage *s, const char *sealed, Sink *object, Err *e);
+
+    /* Throws away what was sealed and not published. What is gone already is fine. */
+    bool (*discard)(Storage *s, const char *sealed, Err *e);
+
+    bool (*sign)(
+        Storage *s, const char *key, const SignSpec *spec, char *url, size_t url_bytes, Err *e);
+
+    /* Every object whose key starts with `prefix`, in any order. */
+    bool (*list)(Storage *s, const char *prefix, StorageVisit *visit, void *with, Err *e);
+
+    /* Existence, size and time of one object; NOT_FOUND. */
+    bool (*stat)(Storage *s, const char *key, StorageObject *object, Err *e);
+
+    bool (*remove)(Storage *s, const char *key, bool *existed, Err *e);
+
+    /*
+     * Checks a link of our own and opens its file. `target` is path and query as they came
+     * ("/files/exports/…?expires=…"). INVALID_REQUEST (a name twice), FORBIDDEN, LINK_EXPIRED,
+     * NOT_FOUND, in that order. NULL: the store serves its links.
+     */
+    bool (*fetch)(Storage *s, const char *target, int64_t now_wall_s, Fetched *file, Err *e);
+
+    /* Removes unfinished uploads that nobody keeps; counts them. */
+    bool (*tidy)(Storage *s, UploadKeep *keep, void *with, uint64_t *removed, Err *e);
+
+    /* Is it there, writable, of the right owner? Cheap: for /readyz and doctor. */
+    bool (*check)(Storage *s, Err *e);
+} StorageKind;
+
+struct Storage {
+    const StorageKind *kind;
+};
+
+/* "exports/…", at most 1024 bytes of UTF-8, no control, no backslash, no "//", no "." or ".."
+ * segment, not ending in
+ * "/". INVALID_KEY. Every driver's functions may rely on it having been asked. */
+bool storage_key_check(const char *key, Err *e) MUST_CHECK;
+
+#endif
