@@ -1,10 +1,15 @@
 # rowferry: `make help` is the door.
 
 BUILD ?= release
-CC ?= gcc
+ifeq ($(origin CC),default)
+CC := $(if $(filter fuzz,$(BUILD)),clang,gcc)
+endif
 CLANG_FORMAT ?= clang-format-14
 CLANG_TIDY ?= clang-tidy-14
-O := build/$(BUILD)
+# Each kind of build and each compiler has a folder of its own; the release program alone is build/rowferry.
+O := build/$(BUILD)$(if $(filter clang%,$(notdir $(CC))),$(if $(filter fuzz,$(BUILD)),,-clang))
+SECONDS ?= 60
+ROUNDS ?= 200
 
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wpointer-arith -Wformat=2 -Wundef -Wvla \
             -Wstrict-prototypes -Wmissing-prototypes -Wwrite-strings -Wcast-qual
@@ -39,7 +44,7 @@ SOURCES := $(sort $(shell find src -name '*.c'))
 OBJECTS := $(SOURCES:%.c=$(O)/%.o) $(O)/gen/types.o
 LLHTTP_OBJECTS := $(addprefix $(O)/llhttp/,api.o http.o llhttp.o)
 ARCHIVE := $(O)/librowferry.a
-PROGRAM := $(if $(filter release,$(BUILD)),build/rowferry,$(O)/rowferry)
+PROGRAM := $(if $(filter build/release,$(O)),build/rowferry,$(O)/rowferry)
 UNIT_SOURCES := $(sort $(shell find test/unit test/contract -name '*_test.c' 2>/dev/null))
 UNITS := $(UNIT_SOURCES:%.c=$(O)/%)
 FUZZ_SOURCES := $(sort $(wildcard test/fuzz/*_fuzz.c))
@@ -84,12 +89,88 @@ $(O)/test/contract/%_test: $(O)/test/contract/%_test.o $(ARCHIVE)
 $(O)/test/fuzz/%_fuzz: $(O)/test/fuzz/%_fuzz.o $(ARCHIVE)
 	$(CC) $(ALL_LDFLAGS) -o $@ $< $(ARCHIVE) $(LIBS)
 
-.PHONY: unit
+.PHONY: help
+help: ## this list
+	@echo "make TARGET, where TARGET is one of:"
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@echo "BUILD=debug|asan|tsan|cover|fuzz and CC=clang choose another build."
+
+.PHONY: debug asan
+debug: ## the debug build, warnings are errors: build/debug/rowferry
+	@$(MAKE) BUILD=debug
+asan: ## the build under AddressSanitizer and UBSan: build/asan/rowferry
+	@$(MAKE) BUILD=asan
+
+.PHONY: deps deps-build deps-test
+deps: ## install what the build and the tests need (Debian packages)
+	@sh tools/deps.sh build test lint bench
+deps-build:
+	@sh tools/deps.sh build
+deps-test:
+	@sh tools/deps.sh build test
+
+.PHONY: demo
+demo: deps-build ## the first minutes of a new user, from nothing to a finished file
+	@echo "demo: building"
+	@$(MAKE) --no-print-directory --silent all
+	@sh tools/demo.sh build/rowferry
+
+.PHONY: test
+test: deps-test ## everything: checks, both compilers, unit tests under sanitizers, stories, kills
+	@bash tools/test.sh
+
+.PHONY: units unit fuzzers replay story chaos fuzz
+units: $(UNITS)
 unit: $(UNITS) ## unit and contract tests, in seconds (BUILD=asan for the sanitizers)
 	@sh tools/run-units.sh $(UNITS)
+story: all ## the whole service, over the wire (STORY=test/story/test_seed.py for one)
+	@bash tools/story.sh $(STORY)
+chaos: all ## kill -9 at random moments, ROUNDS=200
+	@ROUNDS=$(ROUNDS) bash tools/story.sh test/chaos
+fuzzers: $(FUZZERS)
+replay: ## the kept corpus through every fuzz target, once
+	@$(MAKE) --no-print-directory BUILD=fuzz fuzzers
+	@bash tools/fuzz.sh replay
+fuzz: ## every parser for SECONDS=60; findings go into the corpus
+	@$(MAKE) --no-print-directory BUILD=fuzz fuzzers
+	@SECONDS_EACH=$(SECONDS) bash tools/fuzz.sh run
+
+.PHONY: bench bench-quick
+bench: all ## rowferry and its peers in one run: ratios, peak memory
+	@sh tools/deps.sh build test bench
+	@bash bench/run.sh
+bench-quick: all ## the same in a few minutes
+	@sh tools/deps.sh build test bench
+	@QUICK=1 bash bench/run.sh
+
+OURS := $(shell find src test bench -name '*.[ch]' 2>/dev/null)
+.PHONY: format format-check layers lint tidy docs docs-check ready
+format: ## clang-format everything
+	$(CLANG_FORMAT) -i $(OURS)
+format-check:
+	@$(CLANG_FORMAT) --dry-run -Werror $(OURS) && echo "format: good"
+layers: ## who may include whom (docs/layers.txt)
+	@awk -f tools/check-layers.awk docs/layers.txt $(shell find src -name '*.[ch]') && echo "layers: good"
+	@sh tools/check-banned.sh && echo "banned calls: none"
+tidy: ## clang-tidy
+	@$(CLANG_TIDY) --quiet $(SOURCES) -- -std=c17 $(INCLUDES) -D_GNU_SOURCE
+lint: format-check layers tidy ## format, layers, banned calls, clang-tidy
+docs: all ## print the reference documents
+	@sh tools/docs.sh docs/reference
+docs-check: all
+	@mkdir -p build/reference && sh tools/docs.sh build/reference && diff -r docs/reference build/reference && echo "docs: as printed by the program"
+ready: lint docs-check ## what stands before a commit
+	@$(MAKE) --no-print-directory BUILD=asan unit
+
+PREFIX ?= /usr/local
+.PHONY: install
+install: all ## PREFIX=/usr/local, DESTDIR honoured
+	install -D -m 755 build/rowferry $(DESTDIR)$(PREFIX)/bin/rowferry
+	install -D -m 644 etc/rowferry.yaml $(DESTDIR)$(PREFIX)/share/rowferry/rowferry.yaml
+	install -D -m 644 etc/rowferry.service $(DESTDIR)$(PREFIX)/lib/systemd/system/rowferry.service
 
 .PHONY: clean
 clean: ## remove what was built
 	rm -rf build
 
--include $(shell find build/$(BUILD) -name '*.d' 2>/dev/null)
+-include $(shell find $(O) -name '*.d' 2>/dev/null)

@@ -96,10 +96,11 @@ typedef struct {
     const char *error_code;   /* err_name; NULL */
     const char *error;        /* one sentence for a person; NULL */
     const char *error_detail; /* the chain, for operators; NULL */
-    const char *attempts;     /* JSON array of the attempts that ended:
-                                 [{"n","worker","started_at","ended_at","outcome","error_code","stage","rows"}]
-                               */
-    int64_t cancel_us;        /* asked at; 0 */
+    const char
+        *attempts;     /* JSON array of the attempts that ended:
+                          [{"n","worker","started_at","ended_at","outcome","error_code","stage","rows"}]
+                        */
+    int64_t cancel_us; /* asked at; 0 */
     const char *cancel_by, *cancel_reason;
 
     int64_t
