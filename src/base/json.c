@@ -1,0 +1,261 @@
+#include "base/json.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/text.h"
+
+__attribute__((constructor)) static void
+seed_hashes(void)
+{
+    json_object_seed(0);
+}
+
+/* One pass over the bytes before Jansson sees them. */
+typedef struct {
+    const char *start, *at, *end;
+    unsigned depth, depth_max;
+    bool has_nul;       /* U+0000 in a string: refused, but only if nothing worse comes */
+    const char *number; /* the first number out of range, likewise */
+} Scan;
+
+static bool
+fail_at(const Scan *s, const char *at, ErrCode code, const char *what, Err *e)
+{
+    unsigned line = 1;
+    const char *line_start = s->start;
+
+    for (const char *p = s->start; p < at && p < s->end; p++)
+        if (*p == '\n') {
+            line++;
+            line_start = p + 1;
+        }
+    return fail_code(
+        e, code, "line %u, column %u: %s", line, (unsigned)(at - line_start) + 1, what);
+}
+
+static bool
+read_escape(Scan *s, uint32_t *unit)
+{
+    uint8_t bytes[2];
+    char hex[5];
+
+    if (s->end - s->at < 4)
+        return false;
+    memcpy(hex, s->at, 4);
+    hex[4] = '\0';
+    for (char *c = hex; *c; c++)
+        if (*c >= 'A' && *c <= 'F')
+            *c = (char)(*c | 0x20);
+    if (!text_unhex(hex, bytes, 2))
+        return false;
+    *unit = (uint32_t)bytes[0] << 8 | bytes[1];
+    s->at += 4;
+    return true;
+}
+
+/* Behind "\u": a lone surrogate is no character; U+0000 is one that no database holds. */
+static bool
+scan_unicode(Scan *s, Err *e)
+{
+    const char *from = s->at - 2;
+    uint32_t unit, low;
+
+    if (!read_escape(s, &unit))
+        return fail_at(s, from, ERR_MALFORMED_JSON, "an escape that is none", e);
+    if (unit == 0)
+        s->has_nul = true;
+    if (unit >= 0xdc00 && unit <= 0xdfff)
+        return fail_at(s, from, ERR_INVALID_ENCODING, "half a surrogate pair", e);
+    if (unit >= 0xd800 && unit <= 0xdbff) {
+        if (s->end - s->at < 6 || s->at[0] != '\\' || s->at[1] != 'u')
+            return fail_at(s, from, ERR_INVALID_ENCODING, "half a surrogate pair", e);
+        s->at += 2;
+        if (!read_escape(s, &low) || low < 0xdc00 || low > 0xdfff)
+            return fail_at(s, from, ERR_INVALID_ENCODING, "half a surrogate pair", e);
+    }
+    return true;
+}
+
+static bool
+scan_string(Scan *s, Err *e)
+{
+    const char *from = s->at - 1;
+
+    while (s->at < s->end) {
+        char c = *s->at++;
+
+        if (c == '"')
+            return true;
+        if ((unsigned char)c < 0x20)
+            return fail_at(s, s->at - 1, ERR_MALFORMED_JSON, "a control character in a string", e);
+        if (c == '\\') {
+            if (s->at == s->end)
+                break;
+            if (*s->at++ == 'u' && !scan_unicode(s, e))
+                return false;
+        }
+    }
+    return fail_at(s, from, ERR_MALFORMED_JSON, "a string without end", e);
+}
+
+/* A number as far as its characters go; its grammar is Jansson's business, its range is ours. */
+static void
+scan_number(Scan *s)
+{
+    const char *from = s->at;
+    char text[512];
+    size_t bytes = strspn(from, "+-0123456789.eE");
+    bool real;
+
+    if (bytes > (size_t)(s->end - from))
+        bytes = (size_t)(s->end - from);
+    s->at += bytes;
+    if (bytes >= sizeof text) {
+        if (!s->number)
+            s->number = from;
+        return;
+    }
+    memcpy(text, from, bytes);
+    text[bytes] = '\0';
+    real = strpbrk(text, ".eE") != NULL;
+    errno = 0;
+    if (real) {
+        if (isinf(strtod(text, NULL)) && !s->number)
+            s->number = from;
+    } else {
+        (void)strtoll(text, NULL, 10);
+        if (errno == ERANGE && !s->number)
+            s->number = from;
+    }
+}
+
+static bool
+scan(Scan *s, Err *e)
+{
+    while (s->at < s->end) {
+        char c = *s->at;
+
+        if (c == '-' || (c >= '0' && c <= '9')) {
+            scan_number(s);
+            continue;
+        }
+        s->at++;
+        if (c == '"') {
+            if (!scan_string(s, e))
+                return false;
+        } else if (c == '{' || c == '[') {
+            if (++s->depth > s->depth_max)
+                return fail_at(s, s->at - 1, ERR_MALFORMED_JSON, "too deep", e);
+        } else if ((c == '}' || c == ']') && s->depth > 0) {
+            s->depth--;
+        } else if (c == '\0') {
+            return fail_at(s, s->at - 1, ERR_MALFORMED_JSON, "a NUL", e);
+        }
+    }
+    return true;
+}
+
+json_t *
+json_parse(const char *bytes, size_t count, unsigned depth_max, Err *e)
+{
+    Scan s = {.start = bytes, .at = bytes, .end = bytes + count, .depth_max = depth_max};
+    /* Jansson must see a text that ends: strspn above and its own look-ahead rely on a NUL. */
+    Buf text = buf_new(count + 1);
+    json_error_t error;
+    json_t *value = NULL;
+    bool good = true;
+
+    if (!text_is_utf8(bytes, count)) {
+        fail(e, INVALID_ENCODING, "bytes that are not UTF-8");
+        return NULL;
+    }
+    if (count == 0 || strspn(bytes, " \t\r\n") >= count) {
+        fail(e, MALFORMED_JSON, "line 1, column 1: nothing there");
+        return NULL;
+    }
+    if (count >= 3 && memcmp(bytes, "\xef\xbb\xbf", 3) == 0) {
+        fail(e, MALFORMED_JSON, "line 1, column 1: a byte order mark");
+        return NULL;
+    }
+    buf_put(&text, bytes, count);
+    if (!buf_is_good(&text, e))
+        goto out;
+    s.start = s.at = text.data;
+    s.end = text.data + count;
+    if (!scan(&s, e))
+        goto out;
+    value = json_loadb(
+        text.data, count, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
+    /* What Jansson calls a syntax error may be a number or a name that it cannot hold. */
+    if (!value && s.number && json_error_code(&error) == json_error_numeric_overflow)
+        fail_at(&s, s.number, ERR_VALIDATION_FAILED, "a number beyond 64 bits", e);
+    else if (!value && s.has_nul && json_error_code(&error) == json_error_null_byte_in_key)
+        fail(e, VALIDATION_FAILED, "U+0000 in a name");
+    else if (!value)
+        fail(e, MALFORMED_JSON, "line %d, column %d: %s", error.line, error.column, error.text);
+    else if (s.number)
+        good = fail_at(&s, s.number, ERR_VALIDATION_FAILED, "a number beyond 64 bits", e);
+    else if (s.has_nul)
+        good = fail(e, VALIDATION_FAILED, "U+0000 in a text");
+    if (!good) {
+        json_decref(value);
+        value = NULL;
+    }
+out:
+    buf_free(&text);
+    return value;
+}
+
+static int
+put_bytes(const char *bytes, size_t count, void *to)
+{
+    buf_put(to, bytes, count);
+    return 0;
+}
+
+static bool
+write_with(const json_t *value, size_t flags, Buf *to, Err *e)
+{
+    if (json_dump_callback(value, put_bytes, to, flags) != 0)
+        return fail(e, INTERNAL, "a value that JSON cannot write");
+    return buf_is_good(to, e);
+}
+
+bool
+json_write_canonical(const json_t *value, Buf *to, Err *e)
+{
+    return write_with(value, JSON_COMPACT | JSON_SORT_KEYS | JSON_ENCODE_ANY, to, e);
+}
+
+bool
+json_write(const json_t *value, Buf *to, Err *e)
+{
+    return write_with(value, JSON_COMPACT | JSON_ENCODE_ANY, to, e);
+}
+
+const char *
+json_text_or(const json_t *object, const char *member, const char *preset)
+{
+    const json_t *value = json_object_get(object, member);
+
+    return json_is_string(value) ? json_string_value(value) : preset;
+}
+
+int64_t
+json_int_or(const json_t *object, const char *member, int64_t preset)
+{
+    const json_t *value = json_object_get(object, member);
+
+    return json_is_integer(value) ? (int64_t)json_integer_value(value) : preset;
+}
+
+bool
+json_bool_or(const json_t *object, const char *member, bool preset)
+{
+    const json_t *value = json_object_get(object, member);
+
+    return json_is_boolean(value) ? json_is_true(value) : preset;
+}
