@@ -1,4 +1,5 @@
-/* The role: answers HTTP; stateless. */
+/* The role: answers HTTP; stateless. Under the supervisor it listens on config->listen_fd, else it
+ * binds host and port itself. */
 #ifndef API_API_H
 #define API_API_H
 

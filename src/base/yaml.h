@@ -1,5 +1,6 @@
 /*
- * YAML: a file becomes a json_t and a list of lines. Seam of libyaml (document interface).
+ * YAML: a file becomes a json_t and a list of lines. Seam of libyaml (its events: there an alias
+ * can be refused before anything follows it).
  *
  * Refused, with file and line: aliases, anchors, tags, a second document, a key twice, a key that
  * is no text, depth over 16, files over 256 KiB, bytes that are not UTF-8. Plain scalars follow the

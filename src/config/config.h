@@ -63,6 +63,10 @@ typedef struct {
     unsigned retry_delay_count;
     bool listens_beyond_loopback;
     bool auth_is_set;    /* ROWFERRY_AUTH was written out */
+    int listen_fd;       /* a listening socket that the supervisor opened (ROWFERRY_LISTEN_FD): the
+                            api takes this one and binds none, so its port and its line outlive it;
+                            -1: none */
+    int supervisor;      /* pid of the supervisor that started this role; 0: none */
     const char *path;    /* of the configuration file; "" for none */
     const void *origins; /* where each value came from: config_show() */
 } Config;
@@ -87,6 +91,20 @@ const Config *config_load(ConfigArgs *args, Arena *process, Err *e) MUST_CHECK;
  * the owner. Reads the secrets. */
 bool config_prepare_data(const Config *config, Arena *process, Err *e) MUST_CHECK;
 
+/* Was it written anywhere (not a default)? `key`: "connections_per_address". */
+bool config_is_set(const Config *config, const char *key);
+
+/* Logs, as config.warning, what is allowed and unwise: root, secrets others can read, an open
+ * address, a demo database. Once, at the start of a role, after log_open. */
+void config_warn(const Config *config);
+
+/* Takes the secrets out of this process's environment block (/proc/PID/environ); config_load still
+ * knows them. For roles, after the first config_load. */
+void config_hide_secrets(void);
+
+/* A variable that is no option: NO_COLOR, ROWFERRY_URL. NULL: not set, or empty. */
+const char *config_variable(const char *name);
+
 const ConfigSource *
 config_find_source(const Config *config, const char *name); /* NULL: there is none */
 
@@ -99,13 +117,13 @@ void config_help(const char *role, Buf *to);
 /* docs/reference/options.md. */
 void config_reference(Buf *to);
 
-/* Everything, secrets too, for a process that we start: over its socket or in its environment,
- * never in its arguments. */
+/* Everything but the link secrets, for a child: over its socket, never in its arguments. */
 json_t *config_to_json(const Config *config);
 const Config *config_from_json(const json_t *value, Arena *process, Err *e) MUST_CHECK;
 
-/* NAME=value list for a role that we start, NULL-ended: what the options say, PATH, TZ, LANG, HOME,
- * proxy and OpenSSL variables, nothing else. */
+/* NAME=value list for a role that we start, NULL-ended: what flags and variables said (what the
+ * file says the role reads there itself, so that SIGHUP reaches it), PATH, TZ, LANG, HOME, proxy and
+ * OpenSSL variables, nothing else. */
 const char *const *config_environment(const Config *config, Arena *process, Err *e) MUST_CHECK;
 
 #endif
