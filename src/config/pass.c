@@ -1,0 +1,219 @@
+/* Handing the configuration on: to a child over its socket, to a role in its environment. */
+#include <string.h>
+#include <unistd.h>
+
+#include "base/json.h"
+#include "base/text.h"
+#include "config/config_in.h"
+
+enum { VALUE_BYTES_MAX = 64 << 10, ENVIRONMENT_MAX = 256 };
+
+/* No child signs: the link secrets stay here (security.md 6). */
+static bool
+goes_to_child(const Option *o)
+{
+    return strcmp(o->name, "url_secret") != 0;
+}
+
+static json_t *
+options_to_json(const Config *config)
+{
+    json_t *object = json_object();
+
+    for (const Option *o = options; object && o < options + OPTIONS; o++) {
+        Buf text = buf_new(VALUE_BYTES_MAX);
+
+        if (goes_to_child(o)) {
+            option_print(o, config, &text);
+            if (text.failed ||
+                json_object_set_new(object, o->name, json_stringn(text.data, text.bytes)) != 0) {
+                json_decref(object);
+                object = NULL;
+            }
+        }
+        if (o->is_secret && text.bytes > 0)
+            explicit_bzero(text.data, text.bytes);
+        buf_free(&text);
+    }
+    return object;
+}
+
+static json_t *
+sources_to_json(const Config *config)
+{
+    json_t *array = json_array();
+
+    for (size_t i = 0; i < config->sources; i++) {
+        const ConfigSource *s = &config->source[i];
+
+        if (json_array_append_new(
+                array, json_pack("{s:s, s:s, s:s*, s:s*, s:I, s:I, s:b}", "name", s->name, "url",
+                           s->url, "user", s->user, "password", s->password, "concurrency",
+                           (json_int_t)s->concurrency, "statement_timeout_ms",
+                           (json_int_t)s->statement_timeout_ms, "is_demo", s->is_demo)) != 0) {
+            json_decref(array);
+            return NULL;
+        }
+    }
+    return array;
+}
+
+json_t *
+config_to_json(const Config *config)
+{
+    return json_pack(
+        "{s:o, s:o}", "options", options_to_json(config), "sources", sources_to_json(config));
+}
+
+static const char *
+copy_text(const json_t *object, const char *member, Arena *arena, Err *e, bool *ok)
+{
+    const char *text = json_text_or(object, member, NULL), *copy = NULL;
+
+    if (text && !(copy = arena_text(arena, text, e)))
+        *ok = false;
+    return copy;
+}
+
+static bool
+read_source(const json_t *object, ConfigSource *s, Arena *arena, Err *e)
+{
+    bool ok = true;
+
+    *s = (ConfigSource){
+        .name = copy_text(object, "name", arena, e, &ok),
+        .url = copy_text(object, "url", arena, e, &ok),
+        .user = copy_text(object, "user", arena, e, &ok),
+        .password = copy_text(object, "password", arena, e, &ok),
+        .concurrency = (unsigned)json_int_or(object, "concurrency", 0),
+        .statement_timeout_ms = json_int_or(object, "statement_timeout_ms", 0),
+        .is_demo = json_bool_or(object, "is_demo", false),
+    };
+    if (ok && (!s->name || !s->url))
+        return fail(e, CONFIG_INVALID, "a source without name or url was handed over");
+    return ok;
+}
+
+static bool
+read_options(const json_t *object, Config *config, Origins *origins, Arena *arena, Err *e)
+{
+    for (const Option *o = options; o < options + OPTIONS; o++) {
+        const char *text = json_text_or(object, o->name, NULL);
+
+        if (!text && goes_to_child(o))
+            return fail(e, CONFIG_INVALID, "%s was not handed over", o->name);
+        if (!option_set(o, config, text ? text : o->preset, false, o->name, arena, e))
+            return false;
+        if (text && strcmp(text, o->preset) != 0)
+            origins->option[o - options] = (Origin){.from = FROM_VARIABLE, .name = "parent"};
+    }
+    return true;
+}
+
+const Config *
+config_from_json(const json_t *value, Arena *process, Err *e)
+{
+    const json_t *list = json_object_get(value, "sources");
+    size_t sources = json_array_size(list);
+    Config *config = arena_alloc(process, sizeof *config, e);
+    Origins *origins = arena_alloc(process, sizeof *origins, e);
+    ConfigSource *source = NULL;
+
+    if (!config || !origins ||
+        !read_options(json_object_get(value, "options"), config, origins, process, e))
+        return NULL;
+    config->origins = origins;
+    config->path = "";
+    config->listen_fd = -1;
+    if (!config_derive(config, origins, process, e) || sources > SOURCES_MAX + 2 ||
+        !(source = arena_alloc_array(process, sources + 1, sizeof *source, e)))
+        return NULL;
+    for (size_t i = 0; i < sources; i++)
+        if (!read_source(json_array_get(list, i), &source[i], process, e))
+            return NULL;
+    config->source = source;
+    config->sources = sources;
+    return config;
+}
+
+/* What a program needs of its surroundings, whoever it is. */
+static bool
+is_passed_on(const char *entry)
+{
+    static const char *const names[] = {"PATH", "TZ", "LANG", "LC_ALL", "HOME", "http_proxy",
+        "https_proxy", "all_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY",
+        "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR", "OPENSSL_CONF", "CREDENTIALS_DIRECTORY",
+#ifdef ROWFERRY_TESTING
+        "ASAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS", "TSAN_OPTIONS", "LLVM_PROFILE_FILE",
+        "GCOV_PREFIX", "GCOV_PREFIX_STRIP",
+#endif
+        NULL};
+    size_t bytes = strcspn(entry, "=");
+
+#ifdef ROWFERRY_TESTING
+    if (text_starts(entry, "ROWFERRY_TEST_"))
+        return true;
+#endif
+    for (const char *const *name = names; *name; name++)
+        if (strlen(*name) == bytes && strncmp(entry, *name, bytes) == 0)
+            return true;
+    return false;
+}
+
+/* NAME=value of one option; NULL with no error if the role will find it by itself. */
+static const char *
+option_entry(const Option *o, const Config *config, Arena *arena, bool *ok, Err *e)
+{
+    const Origin *origin = &((const Origins *)config->origins)->option[o - options];
+    Buf text = buf_new(VALUE_BYTES_MAX);
+    const char *entry = NULL;
+    char name[OPTION_NAME_BYTES];
+
+    option_variable(o, name);
+    switch (origin->from) {
+    case FROM_DEFAULT:
+    case FROM_FILE:
+    case FROM_CREDENTIAL:
+        return NULL;
+    case FROM_SECRET_FILE:
+        if (!(entry = arena_printf(arena, e, "%s_FILE=%s", name, origin->name)))
+            *ok = false;
+        return entry;
+    case FROM_VARIABLE:
+    case FROM_FLAG:
+        option_print(o, config, &text);
+        if (!buf_is_good(&text, e) || !(entry = arena_printf(arena, e, "%s=%s", name, text.data)))
+            *ok = false;
+        break;
+    }
+    if (text.bytes > 0)
+        explicit_bzero(text.data, text.bytes);
+    buf_free(&text);
+    return entry;
+}
+
+const char *const *
+config_environment(const Config *config, Arena *process, Err *e)
+{
+    const char **list = arena_alloc_array(process, ENVIRONMENT_MAX + 1, sizeof *list, e);
+    size_t count = 0;
+    bool ok = list != NULL;
+
+    for (char **at = environ; ok && at && *at && count < ENVIRONMENT_MAX - OPTIONS - 2; at++)
+        if (is_passed_on(*at))
+            ok = (list[count++] = arena_text(process, *at, e));
+    for (const Option *o = options; ok && o < options + OPTIONS; o++) {
+        const char *entry = NULL;
+
+        if (strcmp(o->name, "data_dir") != 0)
+            entry = option_entry(o, config, process, &ok, e);
+        if (entry)
+            list[count++] = entry;
+    }
+    /* The default of DATA hangs on variables that are not passed on. */
+    if (ok)
+        ok = (list[count++] = arena_printf(process, e, "ROWFERRY_DATA_DIR=%s", config->data_dir));
+    if (ok && *config->path)
+        ok = (list[count++] = arena_printf(process, e, "ROWFERRY_CONFIG=%s", config->path));
+    return ok ? list : NULL;
+}
