@@ -1,0 +1,424 @@
+/*
+ * CSV (RFC 4180): quoted where it must be, NULL is nothing at all and empty text is "", numbers as
+ * Python's repr writes them, times in ISO 8601. Rows are written into one block that goes to the
+ * sink when it is full.
+ *
+ * A row is first given room for the worst that its values of fixed length may need; text asks for
+ * its own. So the formatters need no look at the end of the block.
+ */
+#include <inttypes.h>
+#include <string.h>
+
+#include "base/number.h"
+#include "base/text.h"
+#include "base/time.h"
+#include "format/encoder.h"
+
+enum {
+    BLOCK_BYTES = 256 << 10,
+    FIXED_BYTES_MAX = 40, /* of any value but text, with its comma */
+};
+
+extern const EncoderKind format_csv;
+
+typedef struct Csv Csv;
+
+typedef bool PutCell(Csv *csv, const Column *column, size_t row, size_t at, Err *e);
+
+struct Csv {
+    Encoder base;
+    const Schema *schema;
+    PutCell **put; /* one for each column */
+    uint64_t rows; /* written so far */
+    bool bare_empty;
+    const char *line_end;
+    size_t line_end_bytes;
+    char *block, *to, *end;
+    int32_t last_day; /* the date that was formatted last: most rows have the same */
+    char last_date[10];
+};
+
+static bool
+flush(Csv *csv, Err *e)
+{
+    size_t bytes = (size_t)(csv->to - csv->block);
+
+    csv->to = csv->block;
+    return sink_write(csv->base.sink, csv->block, bytes, e);
+}
+
+static inline bool
+make_room(Csv *csv, size_t bytes, Err *e)
+{
+    return (size_t)(csv->end - csv->to) >= bytes || flush(csv, e);
+}
+
+/* --- text --- */
+
+/* Is there a byte that asks for quotes, or one over 0x7f? Eight bytes at a time. */
+static inline bool
+is_plain(const char *bytes, size_t count)
+{
+    const uint64_t ones = 0x0101010101010101u, highs = 0x8080808080808080u;
+
+    while (count >= 8) {
+        uint64_t w, quote, comma, low;
+
+        memcpy(&w, bytes, 8);
+        /* A byte is zero in x exactly if (x - 1) & ~x has its high bit; all are below 0x80 where it
+         * matters. */
+        quote = w ^ ones * '"';
+        comma = w ^ ones * ',';
+        low = w - ones * 0x20; /* below a blank: CR and LF are among them */
+        if ((w | ((quote - ones) & ~quote) | ((comma - ones) & ~comma) | (low & ~w)) & highs)
+            return false;
+        bytes += 8;
+        count -= 8;
+    }
+    for (; count > 0; bytes++, count--) {
+        unsigned char c = (unsigned char)*bytes;
+
+        if (c >= 0x80 || c < 0x20 || c == '"' || c == ',')
+            return false;
+    }
+    return true;
+}
+
+static bool
+put_bytes(Csv *csv, const char *bytes, size_t count, Err *e)
+{
+    while (count > 0) {
+        size_t room = (size_t)(csv->end - csv->to), some = count < room ? count : room;
+
+        memcpy(csv->to, bytes, some);
+        csv->to += some;
+        bytes += some;
+        count -= some;
+        if (count > 0 && !flush(csv, e))
+            return false;
+    }
+    return true;
+}
+
+static bool
+put_quoted(Csv *csv, const char *bytes, size_t count, Err *e)
+{
+    const char *end = bytes + count;
+
+    if (!put_bytes(csv, "\"", 1, e))
+        return false;
+    while (bytes < end) {
+        const char *quote = memchr(bytes, '"', (size_t)(end - bytes));
+        const char *stop = quote ? quote + 1 : end;
+
+        if (!put_bytes(csv, bytes, (size_t)(stop - bytes), e) ||
+            (quote && !put_bytes(csv, "\"", 1, e)))
+            return false;
+        bytes = stop;
+    }
+    return put_bytes(csv, "\"", 1, e);
+}
+
+/* Text that is not quite plain: UTF-8 is checked, and then it may need quotes or not. */
+static bool
+put_odd_text(Csv *csv, const char *bytes, size_t count, size_t row, size_t at, Err *e)
+{
+    if (!text_is_utf8(bytes, count))
+        return fail(e, ENCODE_FAILED, "column %s, row %" PRIu64 ": bytes that are not UTF-8",
+            csv->schema->column[at].name, csv->rows + row + 1);
+    if (memchr(bytes, '"', count) || memchr(bytes, ',', count) || memchr(bytes, '\n', count) ||
+        memchr(bytes, '\r', count))
+        return put_quoted(csv, bytes, count, e);
+    return put_bytes(csv, bytes, count, e);
+}
+
+static bool
+put_text(Csv *csv, const Column *column, size_t row, size_t at, Err *e)
+{
+    const char *bytes = column->as.text.bytes + column->as.text.offset[row];
+    size_t count = (size_t)(column->as.text.offset[row + 1] - column->as.text.offset[row]);
+
+    if (count == 0)
+        return csv->bare_empty || put_bytes(csv, "\"\"", 2, e);
+    if (!is_plain(bytes, count))
+        return put_odd_text(csv, bytes, count, row, at, e);
+    if ((size_t)(csv->end - csv->to) < count + FIXED_BYTES_MAX)
+        return put_bytes(csv, bytes, count, e);
+    memcpy(csv->to, bytes, count);
+    csv->to += count;
+    return true;
+}
+
+/* base64 has nothing that needs quotes. Three bytes become four characters, a piece at a time. */
+static bool
+put_blob(Csv *csv, const Column *column, size_t row, size_t at, Err *e)
+{
+    const uint8_t *bytes = (const uint8_t *)column->as.text.bytes + column->as.text.offset[row];
+    size_t count = (size_t)(column->as.text.offset[row + 1] - column->as.text.offset[row]);
+    Buf text = buf_new(8 << 10);
+    bool ok = true;
+
+    (void)at;
+    if (count == 0)
+        return csv->bare_empty || put_bytes(csv, "\"\"", 2, e);
+    while (ok && count > 0) {
+        size_t some = count < 3072 ? count : 3072;
+
+        buf_clear(&text);
+        text_base64(&text, bytes, some);
+        ok = buf_is_good(&text, e) && put_bytes(csv, text.data, text.bytes, e);
+        bytes += some;
+        count -= some;
+    }
+    buf_free(&text);
+    return ok;
+}
+
+/* --- values of fixed length: there is room for them --- */
+
+static bool
+put_bool(Csv *csv, const Column *column, size_t row, size_t at, Err *e)
+{
+    bool yes = column->as.bits[row >> 3] >> (row & 7) & 1;
+
+    (void)at;
+    (void)e;
+    memcpy(csv->to, yes ? "true" : "false", 5);
+    csv->to += yes ? 4 : 5;
+    return true;
+}
+
+#define PUT_NUMBER(name, member, format)                                                           \
+    static bool name(Csv *csv, const Column *column, size_t row, size_t at, Err *e)                \
+    {                                                                                              \
+        (void)at;                                                                                  \
+        (void)e;                                                                                   \
+        csv->to += format(column->as.member[row], csv->to);                                        \
+        return true;                                                                               \
+    }
+PUT_NUMBER(put_int16, int16, number_int)
+PUT_NUMBER(put_int32, int32, number_int)
+PUT_NUMBER(put_int64, int64, number_int)
+PUT_NUMBER(put_double, real, number_double)
+PUT_NUMBER(put_float, real32, number_float)
+
+static void
+put_day(Csv *csv, int64_t day)
+{
+    if (day == csv->last_day && csv->last_date[0]) {
+        memcpy(csv->to, csv->last_date, 10);
+        csv->to += 10;
+        return;
+    }
+    TimeParts parts = time_parts(day * 86400000000);
+
+    if (parts.year < 0 || parts.year > 9999) {
+        /* ISO 8601's expanded form: a sign, and as many digits as it takes. */
+        *csv->to++ = parts.year < 0 ? '-' : '+';
+        csv->to +=
+            number_uint((uint64_t)(parts.year < 0 ? -(int64_t)parts.year : parts.year), csv->to);
+        *csv->to++ = '-';
+        number_two((unsigned)parts.month, csv->to);
+        csv->to[2] = '-';
+        number_two((unsigned)parts.day, csv->to + 3);
+        csv->to += 5;
+        return;
+    }
+    number_four((unsigned)parts.year, csv->to);
+    csv->to[4] = '-';
+    number_two((unsigned)parts.month, csv->to + 5);
+    csv->to[7] = '-';
+    number_two((unsigned)parts.day, csv->to + 8);
+    csv->last_day = (int32_t)day;
+    memcpy(csv->last_date, csv->to, 10);
+    csv->to += 10;
+}
+
+static void
+put_clock(Csv *csv, int64_t day_us)
+{
+    unsigned seconds = (unsigned)(day_us / 1000000), us = (unsigned)(day_us % 1000000);
+
+    number_two(seconds / 3600, csv->to);
+    csv->to[2] = ':';
+    number_two(seconds / 60 % 60, csv->to + 3);
+    csv->to[5] = ':';
+    number_two(seconds % 60, csv->to + 6);
+    csv->to += 8;
+    if (us > 0) {
+        *csv->to++ = '.';
+        number_two(us / 10000, csv->to);
+        number_four(us % 10000, csv->to + 2);
+        csv->to += 6;
+    }
+}
+
+static bool
+put_infinity(Csv *csv, bool less)
+{
+    memcpy(csv->to, "-infinity" + !less, 9);
+    csv->to += 8 + less;
+    return true;
+}
+
+static bool
+put_date(Csv *csv, const Column *column, size_t row, size_t at, Err *e)
+{
+    int32_t day = column->as.int32[row];
+
+    (void)at;
+    (void)e;
+    if (day == INT32_MAX || day == INT32_MIN)
+        return put_infinity(csv, day == INT32_MIN);
+    put_day(csv, day);
+    return true;
+}
+
+static bool
+put_time(Csv *csv, const Column *column, size_t row, size_t at, Err *e)
+{
+    (void)at;
+    (void)e;
+    put_clock(csv, column->as.int64[row]);
+    return true;
+}
+
+static bool
+put_timestamp(Csv *csv, const Column *column, size_t row, size_t at, Err *e)
+{
+    const int64_t us_per_day = 86400000000;
+    int64_t us = column->as.int64[row], day = us / us_per_day, rest = us % us_per_day;
+
+    (void)at;
+    (void)e;
+    if (us == INT64_MAX || us == INT64_MIN)
+        return put_infinity(csv, us == INT64_MIN);
+    if (rest < 0) {
+        rest += us_per_day;
+        day--;
+    }
+    put_day(csv, day);
+    *csv->to++ = 'T';
+    put_clock(csv, rest);
+    return true;
+}
+
+static bool
+put_timestamptz(Csv *csv, const Column *column, size_t row, size_t at, Err *e)
+{
+    int64_t us = column->as.int64[row];
+
+    if (!put_timestamp(csv, column, row, at, e))
+        return false;
+    if (us != INT64_MAX && us != INT64_MIN)
+        *csv->to++ = 'Z';
+    return true;
+}
+
+static PutCell *const put_cell[COLUMN_TYPES_COUNT] = {
+    [COLUMN_BOOL] = put_bool,
+    [COLUMN_INT16] = put_int16,
+    [COLUMN_INT32] = put_int32,
+    [COLUMN_INT64] = put_int64,
+    [COLUMN_FLOAT] = put_float,
+    [COLUMN_DOUBLE] = put_double,
+    [COLUMN_DECIMAL] = put_text,
+    [COLUMN_TEXT] = put_text,
+    [COLUMN_BYTES] = put_blob,
+    [COLUMN_DATE] = put_date,
+    [COLUMN_TIME] = put_time,
+    [COLUMN_TIMESTAMP] = put_timestamp,
+    [COLUMN_TIMESTAMPTZ] = put_timestamptz,
+    [COLUMN_INTERVAL] = put_text,
+    [COLUMN_UUID] = put_text,
+    [COLUMN_JSON] = put_text,
+};
+
+static bool
+put_line_end(Csv *csv, Err *e)
+{
+    return put_bytes(csv, csv->line_end, csv->line_end_bytes, e);
+}
+
+static bool
+csv_rows(Encoder *encoder, const Batch *batch, Err *e)
+{
+    Csv *csv = (Csv *)encoder;
+    size_t columns = csv->schema->columns;
+    size_t fixed_bytes = columns * FIXED_BYTES_MAX;
+
+    for (size_t row = 0; row < batch->rows; row++) {
+        bool has_room = (size_t)(csv->end - csv->to) >= fixed_bytes;
+
+        for (size_t at = 0; at < columns; at++) {
+            const Column *column = &batch->column[at];
+
+            if (!has_room && !make_room(csv, FIXED_BYTES_MAX, e))
+                return false;
+            if (at > 0)
+                *csv->to++ = ',';
+            if (column_is_null(column, row))
+                continue;
+            if (!csv->put[at](csv, column, row, at, e))
+                return false;
+            has_room = has_room && (size_t)(csv->end - csv->to) >= (columns - at) * FIXED_BYTES_MAX;
+        }
+        if (!put_line_end(csv, e))
+            return false;
+    }
+    csv->rows += batch->rows;
+    return true;
+}
+
+static bool
+csv_end(Encoder *encoder, Err *e)
+{
+    return flush((Csv *)encoder, e);
+}
+
+static bool
+put_header(Csv *csv, Err *e)
+{
+    for (size_t at = 0; at < csv->schema->columns; at++) {
+        const char *name = csv->schema->column[at].name;
+        size_t bytes = strlen(name);
+
+        if (at > 0 && !put_bytes(csv, ",", 1, e))
+            return false;
+        if (!(is_plain(name, bytes) ? put_bytes(csv, name, bytes, e)
+                                    : put_odd_text(csv, name, bytes, 0, at, e)))
+            return false;
+    }
+    return put_line_end(csv, e);
+}
+
+static Encoder *
+csv_open(const Schema *schema, const EncoderOptions *options, Sink *sink, Arena *task, Err *e)
+{
+    Csv *csv = arena_alloc(task, sizeof *csv, e);
+
+    if (!csv || !(csv->block = arena_alloc(task, BLOCK_BYTES, e)) ||
+        !(csv->put = arena_alloc_array(task, schema->columns, sizeof *csv->put, e)))
+        return NULL;
+    csv->base = (Encoder){.kind = &format_csv, .sink = sink};
+    csv->schema = schema;
+    csv->to = csv->block;
+    csv->end = csv->block + BLOCK_BYTES;
+    csv->bare_empty = options->csv.empty_string_bare;
+    csv->line_end = options->csv.line_ending_lf ? "\n" : "\r\n";
+    csv->line_end_bytes = strlen(csv->line_end);
+    for (size_t at = 0; at < schema->columns; at++)
+        csv->put[at] = put_cell[schema->column[at].type];
+    if (options->csv.header && !put_header(csv, e))
+        return NULL;
+    return &csv->base;
+}
+
+const EncoderKind format_csv = {
+    .name = "csv",
+    .extension = ".csv",
+    .content_type = "text/csv; charset=utf-8",
+    .open = csv_open,
+    .rows = csv_rows,
+    .end = csv_end,
+};
