@@ -4,10 +4,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "api/api.h"
+#include "base/log.h"
 #include "base/process.h"
+#include "base/text.h"
 #include "beat/beat.h"
+#include "beat/cron.h"
 #include "child/child.h"
 #include "cli/cli.h"
 #include "export/kinds.h"
@@ -27,11 +31,158 @@ static const StorageKind *const storages[] = {&storage_file, NULL};
 static const QueueKind *const queues[] = {&queue_embedded, NULL};
 static const Kinds kinds = {sources, formats, codecs, storages, queues};
 
+enum { CONFIG_BYTES_MAX = 64 << 20, EXIT_CANNOT_START = 1, EXIT_WRONG_CONFIG = 2 };
+
+static int
+run_supervisor(const Config *config, const Kinds *drivers, const ConfigArgs *args)
+{
+    (void)drivers; /* it only starts those that use them */
+    return supervisor_run(config, args);
+}
+
+/* What a role is called, what it does, and how it looks in --help. */
+typedef struct {
+    const char *name;
+    int (*run)(const Config *config, const Kinds *kinds, const ConfigArgs *args);
+    const char *help_role; /* of config_help */
+    const char *does;
+} Role;
+
+static const Role roles[] = {
+    {"serve", run_supervisor, NULL, "api, worker and beat under one supervisor"},
+    {"api", api_run, "api", "answers HTTP"},
+    {"worker", worker_run, "worker", "takes tasks and runs exports"},
+    {"beat", beat_run, "beat", "puts tasks on the queue by the clock"},
+};
+
+static const Role *
+find_role(const char *name)
+{
+    for (size_t i = 0; i < sizeof roles / sizeof roles[0]; i++)
+        if (strcmp(roles[i].name, name) == 0)
+            return &roles[i];
+    return NULL;
+}
+
+/* Every problem on a line of its own: the root first. */
+static int
+say_why(const Role *role, const Err *e)
+{
+    for (unsigned i = 0; i < e->links; i++) {
+        char text[ERR_TEXT_BYTES];
+
+        text_copy(text, sizeof text, e->link[i].text);
+        text_make_printable(text);
+        fprintf(stderr, "rowferry %s: %s\n", role->name, text);
+    }
+    return e->code == ERR_CONFIG_INVALID ? EXIT_WRONG_CONFIG : EXIT_CANNOT_START;
+}
+
+static bool
+asks_for_help(int argc, char **argv)
+{
+    for (int i = 1; i < argc; i++)
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)
+            return true;
+    return false;
+}
+
+static int
+show_help(const Role *role)
+{
+    Buf text = buf_new(256 << 10);
+
+    buf_printf(&text, "rowferry %s: %s\n\nusage: rowferry %s [OPTION…]\n\n", role->name, role->does,
+        role->name);
+    config_help(role->help_role, &text);
+    fwrite(text.data, 1, text.bytes, stdout);
+    buf_free(&text);
+    return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+/* What the configuration names and only the drivers and rooms above it can judge. */
+static bool
+check_rooms(const Config *config, Err *e)
+{
+    Err why = {0};
+    Cron cron;
+
+    if (!cron_parse(config->cleanup_schedule, &cron, &why))
+        return fail(e, CONFIG_INVALID, "cleanup_schedule: %s", err_root(&why));
+    for (size_t i = 0; i < config->sources; i++)
+        if (!kinds_source(&kinds, config->source[i].url))
+            return fail(e, CONFIG_INVALID,
+                "sources.%s.url: this build has no driver for %.*s:", config->source[i].name,
+                (int)strcspn(config->source[i].url, ":"), config->source[i].url);
+    return kinds_queue(&kinds, config, e) && kinds_storage(&kinds, config, e);
+}
+
+static void
+open_log(const Config *config, const Role *role)
+{
+    LogLevel level = LOG_INFO;
+
+    log_level_of(config->loglevel, &level);
+    log_open(level, strcmp(config->log_format, "text") == 0 ? LOG_FORMAT_TEXT : LOG_FORMAT_JSON,
+        role->name);
+}
+
+static int
+run_role(const Role *role, int argc, char **argv)
+{
+    ConfigArgs args = {.argc = argc, .argv = argv};
+    Arena *process = arena_new(CONFIG_BYTES_MAX);
+    const Config *config;
+    Err e = {0};
+    int status;
+
+    if (!process)
+        return EXIT_CANNOT_START;
+    process_begin(false, 0);
+    if (asks_for_help(argc, argv)) {
+        status = show_help(role);
+    } else if (!(config = config_load(&args, process, &e)) || !check_rooms(config, &e)) {
+        status = say_why(role, &e);
+    } else {
+        if (config->supervisor) {
+            process_begin(true, (pid_t)config->supervisor);
+            (void)setpgid(0, 0); /* Ctrl-C is the supervisor's; it tells us in its order */
+        }
+        open_log(config, role);
+        if (config_prepare_data(config, process, &e)) {
+            config_hide_secrets();
+            config_warn(config);
+            status = role->run(config, &kinds, &args);
+        } else {
+            status = say_why(role, &e);
+        }
+    }
+    arena_free(process);
+    return status;
+}
+
+/* `rowferry child [PID]`: started by a worker, whose pid that is. */
+static int
+run_child(int argc, char **argv)
+{
+    uint64_t parent = (uint64_t)getppid();
+
+    if (argc > 2 || (argc == 2 && !text_to_uint(argv[1], INT32_MAX, &parent))) {
+        fprintf(stderr, "rowferry child: only a worker starts this\n");
+        return EXIT_WRONG_CONFIG;
+    }
+    process_begin(true, (pid_t)parent);
+    return child_run(&kinds, (pid_t)parent);
+}
+
 int
 main(int argc, char **argv)
 {
-    (void)argc;
-    (void)argv;
-    (void)kinds;
-    return 2;
+    const Role *role = argc > 1 ? find_role(argv[1]) : NULL;
+
+    if (role)
+        return run_role(role, argc - 1, argv + 1);
+    if (argc > 1 && strcmp(argv[1], "child") == 0)
+        return run_child(argc - 1, argv + 1);
+    return cli_run(argc, argv, &kinds);
 }
