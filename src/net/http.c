@@ -1,0 +1,272 @@
+#include "net/http.h"
+
+#include <curl/curl.h>
+#include <limits.h>
+#include <pthread.h>
+#include <string.h>
+
+#include "base/arena.h"
+#include "base/text.h"
+#include "net/url.h"
+
+enum {
+    HEADERS_BYTES_MAX = 64 << 10,
+    BODY_BYTES_MAX = 8 << 20, /* when the caller names no limit */
+    TIMEOUT_MS = 30000,       /* the same of time */
+    CLIENT_BYTES_MAX = 64 << 10,
+};
+
+struct HttpClient {
+    Arena *arena; /* holds this */
+    CURL *curl;
+    const char *user_agent;
+};
+
+/* One call on its way through libcurl's callbacks. */
+typedef struct {
+    CURL *curl;
+    const HttpCall *call;
+    HttpAnswer *answer;
+    bool sink_refused;
+} Exchange;
+
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static bool library_is_ready;
+
+static void
+begin_library(void)
+{
+    library_is_ready = curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK;
+}
+
+HttpClient *
+http_client_new(const char *user_agent, Err *e)
+{
+    Arena *arena = arena_new(CLIENT_BYTES_MAX);
+    HttpClient *client = arena ? arena_alloc(arena, sizeof *client, e) : NULL;
+
+    pthread_once(&once, begin_library);
+    if (!client || !(client->user_agent = arena_text(arena, user_agent, e)) || !library_is_ready ||
+        !(client->curl = curl_easy_init())) {
+        fail(e, MEMORY_LIMIT, "cannot begin an HTTP client");
+        arena_free(arena);
+        return NULL;
+    }
+    client->arena = arena;
+    return client;
+}
+
+void
+http_client_free(HttpClient *client)
+{
+    if (!client)
+        return;
+    curl_easy_cleanup(client->curl);
+    arena_free(client->arena);
+}
+
+static size_t
+take_header(char *data, size_t size, size_t count, void *with)
+{
+    Exchange *x = with;
+    Buf *headers = &x->answer->headers;
+    size_t bytes = size * count, line = bytes;
+
+    /* A new status line: what came before belonged to a 1xx. */
+    if (bytes >= 5 && memcmp(data, "HTTP/", 5) == 0)
+        buf_clear(headers);
+    while (line > 0 && (data[line - 1] == '\n' || data[line - 1] == '\r'))
+        line--;
+    buf_put(headers, data, line);
+    if (line > 0)
+        buf_char(headers, '\n');
+    return headers->failed ? 0 : bytes;
+}
+
+static size_t
+take_body(char *data, size_t size, size_t count, void *with)
+{
+    Exchange *x = with;
+    size_t bytes = size * count;
+    long status = 0;
+
+    (void)curl_easy_getinfo(x->curl, CURLINFO_RESPONSE_CODE, &status);
+    if (x->call->sink && status >= 200 && status < 300) {
+        x->sink_refused = !x->call->sink(data, bytes, x->call->with);
+        return x->sink_refused ? 0 : bytes;
+    }
+    buf_put(&x->answer->body, data, bytes);
+    return x->answer->body.failed ? 0 : bytes;
+}
+
+/* What this machine serves itself is not asked for through a proxy. */
+static bool
+is_loopback(const char *text)
+{
+    Arena *arena = arena_new(4 * URL_BYTES_MAX);
+    Err ignored = {0};
+    Url url;
+    bool yes = arena && url_parse(text, arena, &url, &ignored) &&
+               (strcmp(url.host, "localhost") == 0 || strcmp(url.host, "::1") == 0 ||
+                   text_starts(url.host, "127."));
+
+    arena_free(arena);
+    return yes;
+}
+
+/* Ours first, so that the caller's may not be doubled: no Expect, no Content-Type nobody asked for.
+ */
+static bool
+add_headers(const HttpCall *call, struct curl_slist **list)
+{
+    bool has_type = false;
+    struct curl_slist *longer = curl_slist_append(NULL, "Expect:");
+
+    *list = longer;
+    for (size_t i = 0; longer && call->header && call->header[i]; i++) {
+        has_type = has_type || strncasecmp(call->header[i], "Content-Type:", 13) == 0;
+        if ((longer = curl_slist_append(*list, call->header[i])))
+            *list = longer;
+    }
+    if (longer && !has_type && (longer = curl_slist_append(*list, "Content-Type:")))
+        *list = longer;
+    return longer != NULL;
+}
+
+static long
+as_long(int64_t ms)
+{
+    return ms > INT_MAX ? INT_MAX : (long)ms;
+}
+
+static void
+set_options(HttpClient *client, Exchange *x, struct curl_slist *headers, char *why)
+{
+    const HttpCall *call = x->call;
+    const char *method = call->method ? call->method : "GET";
+    int64_t timeout_ms = call->timeout_ms > 0 ? call->timeout_ms : TIMEOUT_MS;
+    CURL *c = client->curl;
+
+    curl_easy_setopt(c, CURLOPT_URL, call->url);
+    curl_easy_setopt(c, CURLOPT_ERRORBUFFER, why);
+    curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(c, CURLOPT_FOLLOWLOCATION, 0L);
+    curl_easy_setopt(c, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
+    curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, "http,https");
+    curl_easy_setopt(c, CURLOPT_USERAGENT, client->user_agent);
+    curl_easy_setopt(c, CURLOPT_HTTPHEADER, headers);
+    curl_easy_setopt(c, CURLOPT_TIMEOUT_MS, as_long(timeout_ms));
+    curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT_MS,
+        as_long(call->connect_timeout_ms > 0 ? call->connect_timeout_ms : timeout_ms));
+    curl_easy_setopt(c, CURLOPT_HEADERFUNCTION, take_header);
+    curl_easy_setopt(c, CURLOPT_HEADERDATA, x);
+    curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, take_body);
+    curl_easy_setopt(c, CURLOPT_WRITEDATA, x);
+    if (is_loopback(call->url))
+        curl_easy_setopt(c, CURLOPT_PROXY, "");
+    if (strcmp(method, "HEAD") == 0) {
+        curl_easy_setopt(c, CURLOPT_NOBODY, 1L);
+        return;
+    }
+    if (call->body || strcmp(method, "POST") == 0) {
+        curl_easy_setopt(c, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)call->body_bytes);
+        curl_easy_setopt(c, CURLOPT_POSTFIELDS, call->body ? call->body : "");
+    }
+    curl_easy_setopt(c, CURLOPT_CUSTOMREQUEST, method);
+}
+
+/* A deadline that passed before there was a connection says that nobody is there. */
+static bool
+was_connected(CURL *curl)
+{
+    curl_off_t us = 0;
+
+    (void)curl_easy_getinfo(curl, CURLINFO_PRETRANSFER_TIME_T, &us);
+    return us > 0;
+}
+
+static bool
+fail_call(const Exchange *x, CURLcode code, const char *why, Err *e)
+{
+    const char *text = *why ? why : curl_easy_strerror(code);
+    Buf shown = buf_new(2 * URL_BYTES_MAX);
+
+    url_show(x->call->url, &shown);
+    if (x->sink_refused)
+        fail(e, CANCELLED, "the receiver of %s ended the call", shown.data);
+    else if (x->answer->body.failed || x->answer->headers.failed)
+        fail(e, SIZE_LIMIT, "the answer of %s is larger than it may be", shown.data);
+    else if (code == CURLE_URL_MALFORMAT || code == CURLE_UNSUPPORTED_PROTOCOL)
+        fail(e, USAGE, "%s is not an http or https URL", shown.data);
+    else if (code == CURLE_OUT_OF_MEMORY)
+        fail(e, MEMORY_LIMIT, "no memory for a call");
+    else if (code == CURLE_OPERATION_TIMEDOUT && was_connected(x->curl))
+        fail(e, WAITED_TOO_LONG, "no whole answer from %s in time: %s", shown.data, text);
+    else
+        fail(e, SERVER_UNREACHABLE, "%s: %s", shown.data, text);
+    buf_free(&shown);
+    return false;
+}
+
+bool
+http_call(HttpClient *client, const HttpCall *call, HttpAnswer *answer, Err *e)
+{
+    Exchange x = {.curl = client->curl, .call = call, .answer = answer};
+    char why[CURL_ERROR_SIZE] = "";
+    struct curl_slist *headers = NULL;
+    CURLcode code = CURLE_OUT_OF_MEMORY;
+    long status = 0;
+
+    *answer = (HttpAnswer){
+        .body = buf_new(call->answer_bytes_max ? call->answer_bytes_max : BODY_BYTES_MAX),
+        .headers = buf_new(HEADERS_BYTES_MAX),
+    };
+    if (add_headers(call, &headers)) {
+        set_options(client, &x, headers, why);
+        code = curl_easy_perform(client->curl);
+        (void)curl_easy_getinfo(client->curl, CURLINFO_RESPONSE_CODE, &status);
+        answer->status = (int)status;
+    }
+    if (code != CURLE_OK) {
+        fail_call(&x, code, why, e);
+        http_answer_free(answer);
+    }
+    /* Forgets this call's pointers; connections stay. */
+    curl_easy_reset(client->curl);
+    curl_slist_free_all(headers);
+    return code == CURLE_OK;
+}
+
+bool
+http_header(const HttpAnswer *answer, const char *name, char *to, size_t to_bytes)
+{
+    size_t name_bytes = strlen(name);
+
+    for (const char *line = answer->headers.data; line && *line;) {
+        size_t bytes = strcspn(line, "\n");
+
+        if (bytes > name_bytes && line[name_bytes] == ':' &&
+            strncasecmp(line, name, name_bytes) == 0) {
+            const char *value = line + name_bytes + 1, *end = line + bytes;
+
+            while (value < end && (*value == ' ' || *value == '\t'))
+                value++;
+            while (end > value && (end[-1] == ' ' || end[-1] == '\t'))
+                end--;
+            if ((size_t)(end - value) >= to_bytes)
+                return false;
+            memcpy(to, value, (size_t)(end - value));
+            to[end - value] = '\0';
+            return true;
+        }
+        line += bytes + (line[bytes] == '\n');
+    }
+    return false;
+}
+
+void
+http_answer_free(HttpAnswer *answer)
+{
+    buf_free(&answer->body);
+    buf_free(&answer->headers);
+}
