@@ -1,0 +1,49 @@
+#include "export/plan.h"
+
+bool
+plan_make(const ExportRequest *request, const ConfigSource *source, const Kinds *kinds,
+    const StorageKind *storage_kind, Storage *storage, const char *key, const Upload *mark,
+    Arena *task, ExportPlan *plan, Err *e)
+{
+    const SourceKind *kind = kinds_source(kinds, source->url);
+    const char *query = kind ? type_query(request->type, kind->name) : NULL;
+
+    (void)task;
+    if (!kind)
+        return fail(e, SOURCE_UNAVAILABLE, "no driver for the URL of source %s", source->name);
+    if (!query)
+        return fail(e, SOURCE_QUERY, "%s has no query for %s", request->type->name, kind->name);
+    *plan = (ExportPlan){
+        .source = kind,
+        .spec =
+            {
+                .name = source->name,
+                .url = source->url,
+                .user = source->user,
+                .password = source->password,
+                .query = query,
+                .param = request->param,
+                .params = request->params,
+                .column = request->type->column,
+                .type_given = request->type->column_type_given,
+                .columns = request->type->columns,
+                .task_id = mark->task_id,
+                .timeout_ms = source->statement_timeout_ms,
+            },
+        .format = kinds_format(kinds, request->format),
+        .options = request->options,
+        .codec = kinds_codec(kinds, request->compression),
+        .storage_kind = storage_kind,
+        .storage = storage,
+        .key = key,
+        .mark = *mark,
+        .row_limit = request->row_limit,
+    };
+    if (!plan->format || !plan->codec)
+        return fail(e, INTERNAL, "this program does not have %s with %s", request->format,
+            request->compression);
+    if (!plan->mark.content_type)
+        plan->mark.content_type =
+            plan->codec->content_type ? plan->codec->content_type : plan->format->content_type;
+    return true;
+}
