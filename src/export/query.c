@@ -1,6 +1,7 @@
 /*
- * Where parameters stand in a query: `$name` outside of text, quoted names, comments and dollar quotes. One lexer for SQL
- * (PostgreSQL's rules are the widest) and Cypher, whose line comments start with two slashes.
+ * Where parameters stand in a query: `$name` outside of text, quoted names, comments and dollar
+ * quotes. One lexer for SQL (PostgreSQL's rules are the widest) and Cypher, whose line comments
+ * start with two slashes.
  */
 #include <string.h>
 
@@ -18,7 +19,8 @@ is_part(char c)
     return is_letter(c) || (c >= '0' && c <= '9');
 }
 
-/* Behind an opening quote: the end of the text. A doubled quote is one in the text; with `escapes` so is \'. */
+/* Behind an opening quote: the end of the text. A doubled quote is one in the text; with `escapes`
+ * so is \'. */
 static const char *
 skip_quoted(const char *at, char quote, bool escapes)
 {
@@ -85,8 +87,8 @@ query_names(const char *query, QueryNameFound *found, void *with)
         const char *end;
 
         if (*at == '\'') {
-            at = skip_quoted(at + 1, '\'', (before == 'E' || before == 'e') &&
-                                               (at - query < 2 || !is_part(at[-2])));
+            at = skip_quoted(at + 1, '\'',
+                (before == 'E' || before == 'e') && (at - query < 2 || !is_part(at[-2])));
         } else if (*at == '"' || *at == '`') {
             at = skip_quoted(at + 1, *at, false);
         } else if ((at[0] == '-' && at[1] == '-') || (at[0] == '/' && at[1] == '/')) {

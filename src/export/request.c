@@ -23,8 +23,7 @@ static const int64_t us_per_day = 86400000000, ms_per_day = 86400000;
 
 /* --- one parameter --- */
 
-static bool
-misses(const char **word, char detail[200], const char *why, const char *fmt, ...)
+static bool misses(const char **word, char detail[200], const char *why, const char *fmt, ...)
     PRINTF_LIKE(4, 5);
 
 static bool
@@ -83,8 +82,8 @@ read_integer(const TypeParam *param, const json_t *value, SourceParam *out, cons
         most = INT32_MAX;
     }
     if (out->as.int64 < least || out->as.int64 > most)
-        return misses(word, detail, "out-of-range", "does not fit %s",
-            column_type_name(param->type));
+        return misses(
+            word, detail, "out-of-range", "does not fit %s", column_type_name(param->type));
     return in_bounds(param, (double)out->as.int64, word, detail);
 }
 
@@ -119,11 +118,11 @@ read_time(const TypeParam *param, const json_t *value, SourceParam *out, bool *n
     bool ignored;
 
     if (!text)
-        return misses(word, detail, "wrong-type", "must be a text with a %s",
-            column_type_name(param->type));
+        return misses(
+            word, detail, "wrong-type", "must be a text with a %s", column_type_name(param->type));
     if (!parse_time(param->type, text, &out->as.int64, naive))
-        return misses(word, detail, "not-valid", "is not a %s in ISO 8601",
-            column_type_name(param->type));
+        return misses(
+            word, detail, "not-valid", "is not a %s in ISO 8601", column_type_name(param->type));
     if (param->min_text && parse_time(param->type, param->min_text, &bound, &ignored) &&
         out->as.int64 < bound)
         return misses(word, detail, "out-of-range", "must not be before %s", param->min_text);
@@ -176,9 +175,10 @@ read_text(const TypeParam *param, const json_t *value, Arena *arena, SourceParam
     if (!text)
         return misses(word, detail, "wrong-type", "must be a text");
     if (param->max_length > 0 && characters(text) > param->max_length)
-        return misses(word, detail, "too-long", "must have at most %u characters",
-            param->max_length);
-    if (param->type == COLUMN_UUID && !(strlen(text) == 36 && strspn(text, "0123456789abcdefABCDEF-") == 36))
+        return misses(
+            word, detail, "too-long", "must have at most %u characters", param->max_length);
+    if (param->type == COLUMN_UUID &&
+        !(strlen(text) == 36 && strspn(text, "0123456789abcdefABCDEF-") == 36))
         return misses(word, detail, "not-valid", "is not a UUID");
     if (param->type == COLUMN_DECIMAL && !looks_like_decimal(text))
         return misses(word, detail, "not-valid", "is not a decimal number");
@@ -221,7 +221,8 @@ request_param(const TypeParam *param, const json_t *value, Arena *arena, SourceP
     switch (param->type) {
     case COLUMN_BOOL:
         out->as.yes = json_is_true(value);
-        return json_is_boolean(value) || misses(word, detail, "wrong-type", "must be true or false");
+        return json_is_boolean(value) ||
+               misses(word, detail, "wrong-type", "must be true or false");
     case COLUMN_INT16:
     case COLUMN_INT32:
     case COLUMN_INT64:
@@ -264,9 +265,9 @@ check_user(const json_t *value, const char **detail)
 static bool
 check_filename(const json_t *value, const char **detail)
 {
-    static const char *const devices[] = {"con", "prn", "aux", "nul", "com1", "com2", "com3", "com4",
-        "com5", "com6", "com7", "com8", "com9", "lpt1", "lpt2", "lpt3", "lpt4", "lpt5", "lpt6",
-        "lpt7", "lpt8", "lpt9", NULL};
+    static const char *const devices[] = {"con", "prn", "aux", "nul", "com1", "com2", "com3",
+        "com4", "com5", "com6", "com7", "com8", "com9", "lpt1", "lpt2", "lpt3", "lpt4", "lpt5",
+        "lpt6", "lpt7", "lpt8", "lpt9", NULL};
     const char *text = json_string_value(value);
     size_t bytes = strlen(text), stem = strcspn(text, ".");
 
@@ -373,8 +374,8 @@ check_later(const json_t *body, Problems *problems)
         snprintf(pointer, sizeof pointer, "%s%s%s/%s", group ? "/options" : "",
             group && *group ? "/" : "", group ? group : "", later[i].name);
         if (!same)
-            problem_add(problems, pointer, "not-available", NULL,
-                "this version does not have it yet");
+            problem_add(
+                problems, pointer, "not-available", NULL, "this version does not have it yet");
     }
 }
 
@@ -389,8 +390,8 @@ check_known(const char *pointer, const char *name, bool is_there, const char *co
         return;
     for (size_t i = 0; known[i]; i++)
         if (strcmp(known[i], name) == 0) {
-            problem_add(problems, pointer, "not-available", NULL,
-                "this version does not have it yet");
+            problem_add(
+                problems, pointer, "not-available", NULL, "this version does not have it yet");
             return;
         }
     problem_add(problems, pointer, "not-allowed", NULL, "is not known");
@@ -472,8 +473,8 @@ read_params(const json_t *params, ExportRequest *request, Arena *arena, Problems
         if (!request_param(of, value, arena, &param[i], &naive, &word, detail))
             problem_add(problems, pointer, word, value, "%s", detail);
         else if (naive && warnings)
-            problem_add(warnings, pointer, "naive-timestamp", NULL,
-                "has no zone and is taken as UTC");
+            problem_add(
+                warnings, pointer, "naive-timestamp", NULL, "has no zone and is taken as UTC");
     }
     json_object_foreach((json_t *)(uintptr_t)params, name, value)
     {
@@ -517,8 +518,8 @@ priority_of(const char *name)
 }
 
 static void
-read_limits(const json_t *body, const RequestRules *rules, ExportRequest *request,
-    Problems *problems)
+read_limits(
+    const json_t *body, const RequestRules *rules, ExportRequest *request, Problems *problems)
 {
     const ExportType *type = request->type;
     int64_t most_ms = type->time_limit_ms ? type->time_limit_ms : rules->config->task_time_limit_ms;
@@ -620,8 +621,8 @@ request_parse(const json_t *body, const RequestRules *rules, Arena *arena, Expor
     params = json_object_get(body, "params");
     if (request->type) {
         if ((!params || json_is_object(params) || json_is_null(params)) &&
-            !read_params(json_is_object(params) ? params : NULL, request, arena, problems, warnings,
-                e))
+            !read_params(
+                json_is_object(params) ? params : NULL, request, arena, problems, warnings, e))
             return false;
         if (shaped)
             read_limits(body, rules, request, problems);
@@ -658,8 +659,8 @@ param_to_json(const SourceParam *param)
         return json_string(text);
     case COLUMN_TIME:
         p = time_parts(param->as.int64);
-        snprintf(text, sizeof text, "%02d:%02d:%02d.%06d", p.hour, p.minute, p.second,
-            p.microsecond);
+        snprintf(
+            text, sizeof text, "%02d:%02d:%02d.%06d", p.hour, p.minute, p.second, p.microsecond);
         return json_string(text);
     case COLUMN_TIMESTAMP:
     case COLUMN_TIMESTAMPTZ:
@@ -730,8 +731,8 @@ request_from_json(
         return fail(e, INTERNAL, "a task whose request cannot be read");
     if (!read_params(params, request, arena, &problems, NULL, e))
         return false;
-    return problems.count == 0 || fail(e, DEFINITION_CHANGED, "%s %s",
-                                      problems.problem[0].pointer, problems.problem[0].detail);
+    return problems.count == 0 || fail(e, DEFINITION_CHANGED, "%s %s", problems.problem[0].pointer,
+                                      problems.problem[0].detail);
 }
 
 json_t *

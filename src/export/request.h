@@ -53,8 +53,8 @@ bool request_from_json(const json_t *value, const ExportType *type, Arena *arena
     ExportRequest *request, Err *e) MUST_CHECK;
 
 /*
- * One parameter's value as its type reads it: no text becomes a number. False: `word` and `detail` say why. `naive`: a time
- * without zone was taken as UTC.
+ * One parameter's value as its type reads it: no text becomes a number. False: `word` and `detail`
+ * say why. `naive`: a time without zone was taken as UTC.
  */
 bool request_param(const TypeParam *param, const json_t *value, Arena *arena, SourceParam *out,
     bool *naive, const char **word, char detail[200]) MUST_CHECK;

@@ -165,11 +165,11 @@ read_param(const Reading *r, const char *name, const json_t *value, TypeParam *p
     if (!column_type_of(json_text_or(value, "type", ""), &param->type))
         return;
     snprintf(pointer, sizeof pointer, "/params/%.100s/min", name);
-    read_bound(r, pointer, json_object_get(value, "min"), &param->has_min, &param->min,
-        &param->min_text);
+    read_bound(
+        r, pointer, json_object_get(value, "min"), &param->has_min, &param->min, &param->min_text);
     snprintf(pointer, sizeof pointer, "/params/%.100s/max", name);
-    read_bound(r, pointer, json_object_get(value, "max"), &param->has_max, &param->max,
-        &param->max_text);
+    read_bound(
+        r, pointer, json_object_get(value, "max"), &param->has_max, &param->max, &param->max_text);
     if (param->has_min && param->has_max && param->min > param->max)
         problem_add(r->problems, pointer, "out-of-range", NULL, "must not be below min");
     snprintf(pointer, sizeof pointer, "/params/%.100s/pattern", name);
@@ -245,7 +245,8 @@ read_queries(const Reading *r, const json_t *query, ExportType *type)
         return true;
     }
     if (!json_is_object(query) || count == 0) {
-        problem_add(r->problems, "/query", "wrong-type", NULL, "must be a text, or texts by driver");
+        problem_add(
+            r->problems, "/query", "wrong-type", NULL, "must be a text, or texts by driver");
         return true;
     }
     json_object_foreach((json_t *)(uintptr_t)query, driver, text)
@@ -268,7 +269,8 @@ read_queries(const Reading *r, const json_t *query, ExportType *type)
     return true;
 }
 
-/* Every $name must be declared, and every parameter must be used: a filter that no query knows lets out all rows. */
+/* Every $name must be declared, and every parameter must be used: a filter that no query knows lets
+ * out all rows. */
 typedef struct {
     const Reading *r;
     const ExportType *type;
@@ -652,9 +654,9 @@ type_describe(const ExportType *type, const Kinds *kinds)
         if (type->param[i].required)
             json_array_append_new(required, json_string(type->param[i].name));
     }
-    schema = json_pack("{s:s, s:s, s:b, s:o}", "$schema",
-        "https://json-schema.org/draft/2020-12/schema", "type", "object", "additionalProperties", 0,
-        "properties", properties);
+    schema =
+        json_pack("{s:s, s:s, s:b, s:o}", "$schema", "https://json-schema.org/draft/2020-12/schema",
+            "type", "object", "additionalProperties", 0, "properties", properties);
     if (json_array_size(required) > 0)
         json_object_set(schema, "required", required);
     json_decref(required);
@@ -712,10 +714,17 @@ type_check(const ExportType *type, const Config *config, const Kinds *kinds, Err
         for (size_t i = 0; i < type->params; i++)
             param[i] = (SourceParam){
                 .name = type->param[i].name, .type = type->param[i].type, .is_null = true};
-        spec = (SourceSpec){.name = named->name, .url = named->url, .user = named->user,
-            .password = named->password, .query = type_query(type, kind->name), .param = param,
-            .params = type->params, .column = type->column, .type_given = type->column_type_given,
-            .columns = type->columns, .timeout_ms = CHECK_MS};
+        spec = (SourceSpec){.name = named->name,
+            .url = named->url,
+            .user = named->user,
+            .password = named->password,
+            .query = type_query(type, kind->name),
+            .param = param,
+            .params = type->params,
+            .column = type->column,
+            .type_given = type->column_type_given,
+            .columns = type->columns,
+            .timeout_ms = CHECK_MS};
         source = kind->open(&spec, &watch, arena, e);
         source_close(source);
     }

@@ -22,7 +22,7 @@ typedef struct {
     double min, max;                 /* of a number */
     const char *min_text, *max_text; /* of a date or time, as written; NULL */
     unsigned max_length;             /* characters; 0: 64 KiB of the body is the limit */
-    const void *matcher; /* the pattern, compiled (regex_t) */
+    const void *matcher;             /* the pattern, compiled (regex_t) */
     const char *pattern;             /* POSIX extended regular expression, anchored by us; NULL */
     const json_t *choices;           /* `enum`: array; NULL */
     const char *description;
