@@ -5,7 +5,7 @@
 #include "base/text.h"
 #include "base/time.h"
 
-enum { FIELDS = 5, FIELD_BYTES_MAX = 128, EXPRESSION_BYTES_MAX = 512, YEARS_MAX = 8 };
+enum { FIELDS = 5, FIELD_BYTES_MAX = 128, EXPRESSION_BYTES_MAX = 512, YEARS_MAX = 41 };
 
 static const int64_t us_per_minute = 60000000LL;
 
@@ -216,8 +216,8 @@ whole_minutes(int64_t us)
 }
 
 /*
- * From the minute of `us` on, forwards or backwards, day by day. 29 February is at most eight years
- * away (around 2100); what cron_parse let through fires within that.
+ * From the minute of `us` on, forwards or backwards, day by day. The rarest is a 29 February that
+ * must also be a certain weekday: every 28 years, 40 where a century has no leap day.
  */
 static int64_t
 search(const Cron *c, int64_t us, bool forwards)

@@ -196,7 +196,8 @@ fail_call(const Exchange *x, CURLcode code, const char *why, Err *e)
         fail(e, CANCELLED, "the receiver of %s ended the call", shown.data);
     else if (x->answer->body.failed || x->answer->headers.failed)
         fail(e, SIZE_LIMIT, "the answer of %s is larger than it may be", shown.data);
-    else if (code == CURLE_URL_MALFORMAT || code == CURLE_UNSUPPORTED_PROTOCOL)
+    else if (code == CURLE_URL_MALFORMAT ||
+             (code == CURLE_UNSUPPORTED_PROTOCOL && !was_connected(x->curl)))
         fail(e, USAGE, "%s is not an http or https URL", shown.data);
     else if (code == CURLE_OUT_OF_MEMORY)
         fail(e, MEMORY_LIMIT, "no memory for a call");

@@ -134,7 +134,7 @@ watch_fd(Supervisor *s, int fd)
 static int64_t
 pause_ms(unsigned deaths)
 {
-    int64_t pause = deaths > 5 ? PAUSE_MS_MAX : ((1LL << deaths) - 1) * 1000;
+    int64_t pause = deaths > 5 ? PAUSE_MS_MAX : (((int64_t)1 << deaths) - 1) * 1000;
 
     return pause < PAUSE_MS_MAX ? pause : PAUSE_MS_MAX;
 }
