@@ -98,12 +98,12 @@ write_secret(int fd)
 static bool
 make_secret(int data, const char *path, Err *e)
 {
-    char name[64], id[37];
+    char name[80], id[37];
     int fd;
     bool ok;
 
     text_uuid(id);
-    snprintf(name, sizeof name, "%s.%s", secret_name, id);
+    snprintf(name, sizeof name, "%s.%ld.%s", secret_name, (long)getpid(), id);
     fd = openat(data, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd < 0)
         return fail(e, CONFIG_INVALID, "data_dir: cannot write to %s: %m", path);
