@@ -217,3 +217,16 @@ config_environment(const Config *config, Arena *process, Err *e)
         ok = (list[count++] = arena_printf(process, e, "ROWFERRY_CONFIG=%s", config->path));
     return ok ? list : NULL;
 }
+
+const char *const *
+config_child_environment(Arena *process, Err *e)
+{
+    const char **list = arena_alloc_array(process, ENVIRONMENT_MAX + 1, sizeof *list, e);
+    size_t count = 0;
+    bool ok = list != NULL;
+
+    for (char **at = environ; ok && at && *at && count < ENVIRONMENT_MAX; at++)
+        if (is_passed_on(*at))
+            ok = (list[count++] = arena_text(process, *at, e));
+    return ok ? list : NULL;
+}

@@ -1,0 +1,422 @@
+#include "child/child.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/json.h"
+#include "base/log.h"
+#include "base/process.h"
+#include "base/time.h"
+#include "child/frame.h"
+#include "export/pipeline.h"
+#include "export/result.h"
+#include "export/sweep.h"
+
+enum {
+    FILES_MAX = 64,
+    GO_WAIT_MS = 30000,
+    SEND_WAIT_MS = 30000,
+    LOOK_MS = 100,
+    CONFIG_BYTES_MAX = 16 << 20,
+};
+
+typedef struct {
+    Watch watch; /* first, so that a Watch * is also a Child * */
+    const Kinds *kinds;
+    const Config *config;
+    Arena *process;
+    const StorageKind *storage_kind;
+    Storage *storage;
+    int socket;
+    FramePage *page;
+    Buf in;
+    int64_t run;         /* number of the run; frames of earlier ones are void */
+    int64_t deadline_ms; /* time_now_ms() clock; 0: none */
+    bool quits;
+} Child;
+
+/* SIGTERM: the run that there is ends, and then the process. */
+static volatile sig_atomic_t terminated;
+
+static void
+note_signal(int number)
+{
+    (void)number;
+    terminated = 1;
+}
+
+/* --- talking --- */
+
+static bool
+send_all(Child *c, const Buf *frame, Err *e)
+{
+    size_t sent = 0;
+
+    while (sent < frame->bytes) {
+        ssize_t some =
+            send(c->socket, frame->data + sent, frame->bytes - sent, MSG_NOSIGNAL | MSG_DONTWAIT);
+
+        if (some > 0) {
+            sent += (size_t)some;
+        } else if (some < 0 && (errno == EAGAIN || errno == EINTR)) {
+            struct pollfd wait = {.fd = c->socket, .events = POLLOUT};
+
+            if (poll(&wait, 1, SEND_WAIT_MS) == 0)
+                return fail(e, LEASE_LOST, "the parent does not listen");
+        } else {
+            return fail(e, LEASE_LOST, "the parent is gone: %m");
+        }
+    }
+    return true;
+}
+
+/* Takes over `object`. */
+static bool
+say(Child *c, json_t *object, Err *e)
+{
+    Buf frame = buf_new(FRAME_BYTES_MAX + 64);
+    bool ok = frame_put(&frame, object, e) && send_all(c, &frame, e);
+
+    buf_free(&frame);
+    return ok;
+}
+
+/* Reads what there is, waiting at most `wait_ms` (-1: for ever). False: the parent is gone. */
+static bool
+hear_bytes(Child *c, int wait_ms, Err *e)
+{
+    struct pollfd wait = {.fd = c->socket, .events = POLLIN};
+    int ready = poll(&wait, 1, wait_ms);
+    char *to;
+    ssize_t got;
+
+    if (ready == 0 || (ready < 0 && errno == EINTR))
+        return true;
+    if (!(to = buf_reserve(&c->in, 16 << 10)))
+        return fail(e, INTERNAL, "too much from the parent");
+    got = recv(c->socket, to, 16 << 10, MSG_DONTWAIT);
+    if (got > 0)
+        buf_wrote(&c->in, (size_t)got);
+    else if (got == 0 || (errno != EAGAIN && errno != EINTR))
+        return fail(e, LEASE_LOST, "the parent is gone");
+    return true;
+}
+
+/* --- the watch --- */
+
+static bool
+child_asked_to_end(Watch *w)
+{
+    Child *c = (Child *)w;
+
+    atomic_fetch_add_explicit(&c->page->heartbeat, 1, memory_order_relaxed);
+    return terminated || atomic_load_explicit(&c->page->asked, memory_order_relaxed) != 0 ||
+           (c->deadline_ms > 0 && time_now_ms() > c->deadline_ms);
+}
+
+/* False and the reason, when there is one. */
+static bool
+may_go_on(Child *c, Err *e)
+{
+    ErrCode asked = (ErrCode)atomic_load_explicit(&c->page->asked, memory_order_relaxed);
+
+    if (asked != ERR_NONE)
+        return fail_code(e, asked, "the worker said so");
+    if (terminated)
+        return fail(e, GIVEN_BACK, "told to end");
+    if (c->deadline_ms > 0 && time_now_ms() > c->deadline_ms)
+        return fail(e, TASK_TIMEOUT, "the time limit has passed");
+    return true;
+}
+
+static bool
+child_goes_on(Watch *w, Stage stage, uint64_t rows, uint64_t bytes, Err *e)
+{
+    Child *c = (Child *)w;
+
+    atomic_store_explicit(&c->page->rows, rows, memory_order_relaxed);
+    atomic_store_explicit(&c->page->bytes, bytes, memory_order_relaxed);
+    atomic_store_explicit(&c->page->stage, (uint32_t)stage, memory_order_relaxed);
+    atomic_fetch_add_explicit(&c->page->heartbeat, 1, memory_order_relaxed);
+    return may_go_on(c, e);
+}
+
+static void
+child_expects(Watch *w, int64_t rows_estimated)
+{
+    atomic_store_explicit(
+        &((Child *)w)->page->rows_estimated, rows_estimated, memory_order_relaxed);
+}
+
+/* Until the parent has written down what was said. Frames that belong to an earlier run are
+ * skipped. */
+static bool
+wait_for_go(Child *c, Err *e)
+{
+    int64_t until_ms = time_now_ms() + GO_WAIT_MS;
+
+    for (;;) {
+        json_t *frame = frame_take(&c->in, e);
+
+        if (frame) {
+            const char *op = json_text_or(frame, "op", "");
+            bool is_go = strcmp(op, "go") == 0 && json_int_or(frame, "run", -1) == c->run;
+
+            json_decref(frame);
+            if (is_go)
+                return true;
+            continue;
+        }
+        if (e->links || !may_go_on(c, e))
+            return false;
+        if (time_now_ms() > until_ms)
+            return fail(e, LEASE_LOST, "the worker does not answer");
+        atomic_fetch_add_explicit(&c->page->heartbeat, 1, memory_order_relaxed);
+        if (!hear_bytes(c, LOOK_MS, e))
+            return false;
+    }
+}
+
+static bool
+child_uploads(Watch *w, const char *upload_id, Err *e)
+{
+    Child *c = (Child *)w;
+
+    return say(c,
+               json_pack("{s:s, s:I, s:s}", "op", "upload", "run", (json_int_t)c->run, "upload",
+                   upload_id),
+               e) &&
+           wait_for_go(c, e);
+}
+
+static bool
+child_prepared(
+    Watch *w, const char *sealed, uint64_t rows, uint64_t bytes, const char *sha256, Err *e)
+{
+    Child *c = (Child *)w;
+
+    atomic_store_explicit(&c->page->peak_bytes, process_peak_bytes(), memory_order_relaxed);
+    return say(c,
+               json_pack("{s:s, s:I, s:s, s:I, s:I, s:s}", "op", "prepared", "run",
+                   (json_int_t)c->run, "sealed", sealed, "rows", (json_int_t)rows, "bytes",
+                   (json_int_t)bytes, "sha256", sha256),
+               e) &&
+           wait_for_go(c, e);
+}
+
+/* --- the work --- */
+
+static ConfigSource
+read_source(const json_t *run)
+{
+    const json_t *source = json_object_get(run, "source");
+
+    return (ConfigSource){
+        .name = json_text_or(source, "name", ""),
+        .url = json_text_or(source, "url", ""),
+        .user = json_text_or(source, "user", NULL),
+        .password = json_text_or(source, "password", NULL),
+        .statement_timeout_ms = json_int_or(source, "statement_timeout_ms", 0),
+    };
+}
+
+/* The storage is kept open from one export to the next. */
+static bool
+open_storage(Child *c, Err *e)
+{
+    StorageSpec spec;
+
+    if (c->storage)
+        return true;
+    spec = kinds_storage_spec(c->config, false);
+    return (c->storage_kind = kinds_storage(c->kinds, c->config, e)) &&
+           (c->storage = c->storage_kind->open(&spec, e));
+}
+
+static bool
+run_or_publish(Child *c, const json_t *run, const ExportRequest *request, Arena *task,
+    ExportResult *result, Err *e)
+{
+    ConfigSource source = read_source(run);
+    const char *sealed = json_text_or(run, "sealed", NULL);
+    Upload mark = {
+        .task_id = json_text_or(run, "task_id", ""), .epoch = json_int_or(run, "epoch", 0)};
+    ExportPlan plan;
+
+    *result = (ExportResult){0};
+    /* An earlier owner sealed it and was lost: nothing is read again. */
+    if (sealed)
+        return child_goes_on(&c->watch, STAGE_FINISHING, 0, 0, e) &&
+               c->storage_kind->publish(c->storage, sealed, NULL, e);
+    return plan_make(request, &source, c->kinds, c->storage_kind, c->storage,
+               json_text_or(run, "key", ""), &mark, task, &plan, e) &&
+           export_run(&plan, &c->watch, task, result, e);
+}
+
+static bool
+run_export(Child *c, const json_t *run, Arena *task, json_t **done, Err *e)
+{
+    const char *text = json_text_or(run, "request", "");
+    json_t *request_json = json_parse(text, strlen(text), 32, e);
+    const ExportType *type;
+    ExportRequest request;
+    ExportResult result;
+    const char *further;
+    bool ok = false;
+
+    if (request_json && (type = type_from_json(json_object_get(run, "definition"), task, e)) &&
+        request_from_json(request_json, type, task, &request, e) && open_storage(c, e) &&
+        run_or_publish(c, run, &request, task, &result, e) &&
+        (further = result_json(&result, &request, NULL, time_wall_us(), task, e))) {
+        *done = json_pack("{s:s, s:I, s:I, s:I, s:s}", "op", "done", "run", (json_int_t)c->run,
+            "rows", (json_int_t)result.rows, "bytes", (json_int_t)result.stored_bytes, "result",
+            further);
+        ok = *done || fail(e, MEMORY_LIMIT, "no memory for the result");
+    }
+    json_decref(request_json);
+    return ok;
+}
+
+static bool
+run_sweep(Child *c, Arena *task, json_t **done, Err *e)
+{
+    SweepResult result;
+
+    if (!sweep_run(c->config, c->kinds, &c->watch, task, &result, e))
+        return false;
+    *done = json_pack("{s:s, s:I, s:I, s:I, s:s}", "op", "done", "run", (json_int_t)c->run, "rows",
+        (json_int_t)result.deleted, "bytes", (json_int_t)result.deleted_bytes, "result", "{}");
+    return *done || fail(e, MEMORY_LIMIT, "no memory for the result");
+}
+
+static json_t *
+failed_frame(const Child *c, const Err *e)
+{
+    json_t *chain = json_array();
+
+    /* Root first. Bytes from a database may be no text at all. */
+    for (unsigned i = 0; i < e->links; i++) {
+        json_t *text = json_string(e->link[i].text);
+
+        json_array_append_new(chain, text ? text : json_string("(not UTF-8)"));
+    }
+    return json_pack("{s:s, s:I, s:s, s:s, s:o}", "op", "failed", "run", (json_int_t)c->run, "code",
+        err_name(e->code), "where", e->links ? e->link[0].where : "", "chain", chain);
+}
+
+static bool
+run_task(Child *c, const json_t *run, Err *fatal)
+{
+    Arena *task = arena_new((size_t)c->config->task_memory_limit_bytes);
+    json_t *done = NULL;
+    Err e = {0};
+    bool ok;
+
+    c->run = json_int_or(run, "run", 0);
+    c->deadline_ms = json_int_or(run, "deadline_ms", 0);
+    if (!task)
+        ok = fail(&e, MEMORY_LIMIT, "no memory for a task");
+    else if (strcmp(json_text_or(run, "kind", ""), "sweep") == 0)
+        ok = run_sweep(c, task, &done, &e);
+    else
+        ok = run_export(c, run, task, &done, &e);
+    atomic_store_explicit(&c->page->peak_bytes, process_peak_bytes(), memory_order_relaxed);
+    arena_free(task);
+    return say(c, ok ? done : failed_frame(c, &e), fatal);
+}
+
+static bool
+set_up(Child *c, const json_t *frame, Err *e)
+{
+    const json_t *config = json_object_get(frame, "config");
+    LogLevel level = LOG_INFO;
+
+    if (!(c->config = config_from_json(config, c->process, e)))
+        return false;
+    log_level_of(c->config->loglevel, &level);
+    log_open(level, strcmp(c->config->log_format, "text") == 0 ? LOG_FORMAT_TEXT : LOG_FORMAT_JSON,
+        "child");
+    process_limit(c->config->task_memory_limit_bytes, FILES_MAX);
+    return say(c, json_pack("{s:s}", "op", "ready"), e);
+}
+
+static bool
+obey(Child *c, const json_t *frame, Err *e)
+{
+    const char *op = json_text_or(frame, "op", "");
+
+    if (strcmp(op, "setup") == 0)
+        return !c->config ? set_up(c, frame, e) : fail(e, INTERNAL, "set up twice");
+    if (strcmp(op, "run") == 0)
+        return c->config ? run_task(c, frame, e) : fail(e, INTERNAL, "not set up");
+    if (strcmp(op, "quit") == 0)
+        c->quits = true;
+    /* A late "go" or "cancel" of a run that has ended. */
+    return true;
+}
+
+static bool
+serve(Child *c, Err *e)
+{
+    while (!c->quits && !terminated) {
+        json_t *frame = frame_take(&c->in, e);
+        bool ok;
+
+        if (e->links)
+            return false;
+        if (!frame) {
+            if (!hear_bytes(c, -1, e))
+                return false;
+            continue;
+        }
+        ok = obey(c, frame, e);
+        json_decref(frame);
+        if (!ok)
+            return false;
+    }
+    return true;
+}
+
+int
+child_run(const Kinds *kinds, pid_t parent)
+{
+    struct sigaction on_term = {.sa_handler = note_signal}; /* no SA_RESTART: poll() is to end */
+    Child c = {
+        .watch =
+            {
+                .go_on = child_goes_on,
+                .asked_to_end = child_asked_to_end,
+                .uploading = child_uploads,
+                .prepared = child_prepared,
+                .expect = child_expects,
+                .end_fd = FRAME_SOCKET_FD,
+            },
+        .kinds = kinds,
+        .socket = FRAME_SOCKET_FD,
+        .in = buf_new(2 * FRAME_BYTES_MAX),
+    };
+    Err e = {0};
+    bool ok;
+
+    (void)parent;
+    sigaction(SIGTERM, &on_term, NULL);
+    (void)signal(SIGINT, SIG_IGN); /* Ctrl-C is the parent's to judge */
+    c.page = mmap(NULL, sizeof *c.page, PROT_READ | PROT_WRITE, MAP_SHARED, FRAME_PAGE_FD, 0);
+    if (c.page == MAP_FAILED || !(c.process = arena_new(CONFIG_BYTES_MAX)))
+        return 1;
+    ok = serve(&c, &e);
+    if (!ok && e.code != ERR_LEASE_LOST)
+        log_event(LOG_ERROR, "child.failed", log_err(&e));
+    if (c.storage)
+        c.storage_kind->close(c.storage);
+    buf_free(&c.in);
+    arena_free(c.process);
+    munmap(c.page, sizeof *c.page);
+    return ok ? 0 : 1;
+}
