@@ -50,44 +50,59 @@ UNITS := $(UNIT_SOURCES:%.c=$(O)/%)
 FUZZ_SOURCES := $(sort $(wildcard test/fuzz/*_fuzz.c))
 FUZZERS := $(FUZZ_SOURCES:%.c=$(O)/%)
 
+# A line a file; V=1 shows the whole commands.
+ifneq ($(V),1)
+QUIET := @
+TELL = @printf '  %-4s %s\n' $(1) $@
+endif
+
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .PHONY: all
 all: $(PROGRAM) ## the release build, build/rowferry (BUILD=debug, asan, tsan, cover, fuzz for others)
 
 $(PROGRAM): $(O)/src/main.o $(ARCHIVE)
-	$(CC) $(ALL_LDFLAGS) -o $@ $(O)/src/main.o $(ARCHIVE) $(LIBS)
+	$(call TELL,LINK)
+	$(QUIET)$(CC) $(ALL_LDFLAGS) -o $@ $(O)/src/main.o $(ARCHIVE) $(LIBS)
 
 $(ARCHIVE): $(filter-out $(O)/src/main.o,$(OBJECTS)) $(LLHTTP_OBJECTS)
 	@rm -f $@
-	ar rcs $@ $^
+	$(call TELL,AR)
+	$(QUIET)ar rcs $@ $^
 
 $(O)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -c -o $@ $<
+	$(call TELL,CC)
+	$(QUIET)$(CC) $(ALL_CFLAGS) -c -o $@ $<
 
 $(O)/src/base/version.o $(O)/src/cli/cli.o: ALL_CFLAGS += -DROWFERRY_COMMIT='"$(COMMIT)"'
 
 $(O)/gen/types.c: $(wildcard types/*.yaml) tools/embed.awk
 	@mkdir -p $(@D)
-	awk -f tools/embed.awk $(sort $(wildcard types/*.yaml)) /dev/null > $@
+	$(call TELL,GEN)
+	$(QUIET)awk -f tools/embed.awk $(sort $(wildcard types/*.yaml)) /dev/null > $@
 
 $(O)/gen/types.o: $(O)/gen/types.c
-	$(CC) $(ALL_CFLAGS) -c -o $@ $<
+	$(call TELL,CC)
+	$(QUIET)$(CC) $(ALL_CFLAGS) -c -o $@ $<
 
 # Not ours, so without our warnings; strict as dependencies.md says.
 $(O)/llhttp/%.o: $(LLHTTP)/%.c
 	@mkdir -p $(@D)
-	$(CC) $(INCLUDES) $(CFLAGS_$(BUILD)) -w -DLLHTTP_STRICT_MODE=1 -c -o $@ $<
+	$(call TELL,CC)
+	$(QUIET)$(CC) $(INCLUDES) $(CFLAGS_$(BUILD)) -w -DLLHTTP_STRICT_MODE=1 -c -o $@ $<
 
 $(O)/test/unit/%_test: $(O)/test/unit/%_test.o $(ARCHIVE)
-	$(CC) $(ALL_LDFLAGS) -o $@ $< $(ARCHIVE) $(LIBS) -lcmocka
+	$(call TELL,LINK)
+	$(QUIET)$(CC) $(ALL_LDFLAGS) -o $@ $< $(ARCHIVE) $(LIBS) -lcmocka
 
 $(O)/test/contract/%_test: $(O)/test/contract/%_test.o $(ARCHIVE)
-	$(CC) $(ALL_LDFLAGS) -o $@ $< $(ARCHIVE) $(LIBS) -lcmocka
+	$(call TELL,LINK)
+	$(QUIET)$(CC) $(ALL_LDFLAGS) -o $@ $< $(ARCHIVE) $(LIBS) -lcmocka
 
 $(O)/test/fuzz/%_fuzz: $(O)/test/fuzz/%_fuzz.o $(ARCHIVE)
-	$(CC) $(ALL_LDFLAGS) -o $@ $< $(ARCHIVE) $(LIBS)
+	$(call TELL,LINK)
+	$(QUIET)$(CC) $(ALL_LDFLAGS) -o $@ $< $(ARCHIVE) $(LIBS)
 
 .PHONY: help
 help: ## this list

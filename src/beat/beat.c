@@ -159,7 +159,8 @@ retry_us(unsigned failures)
 
     if (pause_ms > RETRY_MS_MAX)
         pause_ms = RETRY_MS_MAX;
-    (void)getrandom(&chance, sizeof chance, 0);
+    if (getrandom(&chance, sizeof chance, 0) != (ssize_t)sizeof chance)
+        chance = 0;
     return pause_ms * 500 + (int64_t)(chance % (uint32_t)(pause_ms * 500));
 }
 

@@ -126,7 +126,8 @@ const Config *config_from_json(const json_t *value, Arena *process, Err *e) MUST
  * and OpenSSL variables, nothing else. */
 const char *const *config_environment(const Config *config, Arena *process, Err *e) MUST_CHECK;
 
-/* The part of that list which is no option: for a child, which gets everything else over its socket. */
+/* The part of that list which is no option: for a child, which gets everything else over its
+ * socket. */
 const char *const *config_child_environment(Arena *process, Err *e) MUST_CHECK;
 
 #endif

@@ -256,8 +256,8 @@ put_clock(Csv *csv, int64_t day_us)
 static bool
 put_infinity(Csv *csv, bool less)
 {
-    memcpy(csv->to, "-infinity" + !less, 9);
-    csv->to += 8 + less;
+    memcpy(csv->to, less ? "-infinity" : "infinity", less ? 9 : 8);
+    csv->to += less ? 9 : 8;
     return true;
 }
 

@@ -9,21 +9,19 @@
 
 /* RECORD: the columns of a QueueRecord, in the order of read_record(). C(kind, name): TEXT (may be
  * NULL), INT, WIDE. */
-#define EMBEDDED_COLUMNS(C)                                                                        \
-    C(TEXT, id)                                                                                    \
-    C(TEXT, task)                                                                                  \
-    C(TEXT, user_id) C(TEXT, export_type) C(TEXT, source) C(TEXT, format) C(TEXT, request)         \
-        C(TEXT, version) C(TEXT, request_id) C(TEXT, queue) C(INT, progress) C(WIDE, rows)         \
-            C(WIDE, bytes) C(WIDE, rows_estimated) C(WIDE, peak_bytes) C(WIDE, epoch)              \
-                C(INT, attempt) C(INT, max_attempts) C(INT, give_backs) C(INT, memory_limits)      \
-                    C(WIDE, created_us) C(WIDE, available_us) C(WIDE, started_us)                  \
-                        C(WIDE, attempt_us) C(WIDE, first_row_us) C(WIDE, last_row_us)             \
-                            C(WIDE, heartbeat_us) C(WIDE, ended_us) C(WIDE, retain_us)             \
-                                C(TEXT, owner) C(TEXT, key) C(TEXT, upload) C(TEXT, sealed)        \
-                                    C(TEXT, sha256) C(TEXT, result) C(TEXT, error_code)            \
-                                        C(TEXT, error) C(TEXT, error_detail) C(TEXT, attempts)     \
-                                            C(WIDE, cancel_us) C(TEXT, cancel_by)                  \
-                                                C(TEXT, cancel_reason)
+/* clang-format off */
+#define EMBEDDED_COLUMNS(C) \
+    C(TEXT, id) C(TEXT, task) C(TEXT, user_id) C(TEXT, export_type) C(TEXT, source) \
+    C(TEXT, format) C(TEXT, request) C(TEXT, version) C(TEXT, request_id) C(TEXT, queue) \
+    C(INT, progress) C(WIDE, rows) C(WIDE, bytes) C(WIDE, rows_estimated) \
+    C(WIDE, peak_bytes) C(WIDE, epoch) C(INT, attempt) C(INT, max_attempts) \
+    C(INT, give_backs) C(INT, memory_limits) C(WIDE, created_us) C(WIDE, available_us) \
+    C(WIDE, started_us) C(WIDE, attempt_us) C(WIDE, first_row_us) C(WIDE, last_row_us) \
+    C(WIDE, heartbeat_us) C(WIDE, ended_us) C(WIDE, retain_us) C(TEXT, owner) C(TEXT, key) \
+    C(TEXT, upload) C(TEXT, sealed) C(TEXT, sha256) C(TEXT, result) C(TEXT, error_code) \
+    C(TEXT, error) C(TEXT, error_detail) C(TEXT, attempts) C(WIDE, cancel_us) \
+    C(TEXT, cancel_by) C(TEXT, cancel_reason)
+/* clang-format on */
 
 #define RECORD_COLUMN(kind, name) #name ", "
 #define RECORD                                                                                     \

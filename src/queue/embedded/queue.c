@@ -670,7 +670,7 @@ static bool
 choose_prepared(Embedded *q, const QueueTake *take, Choice *choice, Err *e)
 {
     sqlite3_stmt *statement = ask(q, STATEMENT_RUNNING, e, "");
-    Row row;
+    Row row = ROW_ERROR;
 
     while (statement && (row = next_row(q, statement, e)) == ROW) {
         Lease lease = read_lease(statement, 4);
@@ -815,7 +815,7 @@ count_workers(Embedded *q, unsigned *workers, Err *e)
 {
     sqlite3_stmt *statement =
         ask(q, STATEMENT_WORKERS, e, "ti", time_boot_id(), time_now_ms() - WORKER_SEEN_MS);
-    Row row;
+    Row row = ROW_ERROR;
 
     *workers = 0;
     while (statement && (row = next_row(q, statement, e)) == ROW)
@@ -858,7 +858,7 @@ embedded_visit_totals(Queue *queue, QueueTotalVisit *visit, void *with, Err *e)
 {
     Embedded *q = (Embedded *)queue;
     sqlite3_stmt *statement = ask(q, STATEMENT_TOTALS, e, "");
-    Row row;
+    Row row = ROW_ERROR;
 
     while (statement && (row = next_row(q, statement, e)) == ROW)
         if (!visit((const char *)sqlite3_column_text(statement, 0),
