@@ -47,6 +47,8 @@ ARCHIVE := $(O)/librowferry.a
 PROGRAM := $(if $(filter build/release,$(O)),build/rowferry,$(O)/rowferry)
 UNIT_SOURCES := $(sort $(shell find test/unit test/contract -name '*_test.c' 2>/dev/null))
 UNITS := $(UNIT_SOURCES:%.c=$(O)/%)
+# What every driver of an interface promises, as code that each driver's test calls.
+CONTRACTS := $(patsubst %.c,$(O)/%.o,$(filter-out %_test.c,$(wildcard test/contract/*.c)))
 FUZZ_SOURCES := $(sort $(wildcard test/fuzz/*_fuzz.c))
 FUZZERS := $(FUZZ_SOURCES:%.c=$(O)/%)
 
@@ -96,9 +98,9 @@ $(O)/test/unit/%_test: $(O)/test/unit/%_test.o $(ARCHIVE)
 	$(call TELL,LINK)
 	$(QUIET)$(CC) $(ALL_LDFLAGS) -o $@ $< $(ARCHIVE) $(LIBS) -lcmocka
 
-$(O)/test/contract/%_test: $(O)/test/contract/%_test.o $(ARCHIVE)
+$(O)/test/contract/%_test: $(O)/test/contract/%_test.o $(CONTRACTS) $(ARCHIVE)
 	$(call TELL,LINK)
-	$(QUIET)$(CC) $(ALL_LDFLAGS) -o $@ $< $(ARCHIVE) $(LIBS) -lcmocka
+	$(QUIET)$(CC) $(ALL_LDFLAGS) -o $@ $< $(CONTRACTS) $(ARCHIVE) $(LIBS) -lcmocka
 
 $(O)/test/fuzz/%_fuzz: $(O)/test/fuzz/%_fuzz.o $(ARCHIVE)
 	$(call TELL,LINK)
