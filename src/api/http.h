@@ -56,6 +56,7 @@ typedef struct {
                          it names */
     const char *request_id; /* the client's X-Request-Id, or ours */
     const char *base_url;   /* ROWFERRY_PUBLIC_URL, else http:// and Host; no slash at the end */
+    bool has_public_url;    /* base_url is ROWFERRY_PUBLIC_URL */
     int64_t arrived_ms;     /* time_now_ms() when its first byte came */
     const char *route;      /* the handler's: for metrics; NULL counts as "other" */
     Response answer;
@@ -65,8 +66,14 @@ typedef struct {
 /* A whole request; see above. */
 typedef void RequestHandler(Request *req, void *with);
 
-/* Why a waiting request is looked at again. */
-typedef enum { RESUME_WOKEN, RESUME_TIME, RESUME_CLIENT_LEFT, RESUME_STOPPING } Resume;
+/* Why a request that waited, or was posted, is looked at again. */
+typedef enum {
+    RESUME_POSTED,
+    RESUME_WOKEN,
+    RESUME_TIME,
+    RESUME_CLIENT_LEFT,
+    RESUME_STOPPING
+} Resume;
 
 /* Answers with server_answer, or waits again with server_wait. After CLIENT_LEFT the answer goes
  * nowhere, but is still owed. */
@@ -102,11 +109,14 @@ void server_set_config(Server *s, const Config *config);
  * loop. */
 bool server_watch(Server *s, int fd, void (*readable)(void *with), void *with, Err *e) MUST_CHECK;
 
-/* req->answer is complete: send it. HEAD sends no body. */
+/* req->answer is complete: send it. HEAD sends no body. The loop adds what every answer has:
+ * Content-Type, Content-Length, Connection, X-Request-Id, X-Content-Type-Options: nosniff,
+ * Referrer-Policy: no-referrer. */
 void server_answer(Request *req);
 
-/* The same from any other thread: hands the request back to the loop, which answers. */
-void server_post(Request *req);
+/* From any other thread: hands the request back to the loop thread, which calls
+ * resume(req, RESUME_POSTED), once, soon, whatever its client or server_stop did. */
+void server_post(Request *req, RequestResume *resume);
 
 /* `resume` is called when server_wake was, at `until_ms` (time_now_ms clock), or for another reason
  * of Resume; once. */
