@@ -8,8 +8,9 @@
 /*
  * Fills req->answer from `e` (code, status and title from err.def; `detail` is safe to show: the
  * root's text for codes that tell of the client's own mistake, else the sentence) and, if given,
- * all `problems`. Adds the headers that belong to the code: Retry-After, Accept-Post, Connection:
- * close. Logs http.refused (4xx) or http.failed (5xx, with the chain).
+ * all `problems`. Adds the headers that belong to the code (Retry-After, Accept-Post) and sets
+ * answer.close where the connection is to end. Logs http.refused (4xx) or http.failed (5xx, with
+ * the chain).
  */
 void problem_answer(Request *req, const Err *e, const Problems *problems);
 
