@@ -42,24 +42,24 @@ run_supervisor(const Config *config, const Kinds *drivers, const ConfigArgs *arg
 
 /* What a role is called, what it does, and how it looks in --help. */
 typedef struct {
-    const char *name;
+    CliRole is;
     int (*run)(const Config *config, const Kinds *kinds, const ConfigArgs *args);
-    const char *help_role; /* of config_help */
-    const char *does;
 } Role;
 
 static const Role roles[] = {
-    {"serve", run_supervisor, NULL, "api, worker and beat under one supervisor"},
-    {"api", api_run, "api", "answers HTTP"},
-    {"worker", worker_run, "worker", "takes tasks and runs exports"},
-    {"beat", beat_run, "beat", "puts tasks on the queue by the clock"},
+    {{"serve", "api, worker and beat under one supervisor", NULL}, run_supervisor},
+    {{"api", "answers HTTP", "api"}, api_run},
+    {{"worker", "takes tasks and runs exports", "worker"}, worker_run},
+    {{"beat", "puts tasks on the queue by the clock", "beat"}, beat_run},
 };
+
+enum { ROLES = sizeof roles / sizeof roles[0] };
 
 static const Role *
 find_role(const char *name)
 {
-    for (size_t i = 0; i < sizeof roles / sizeof roles[0]; i++)
-        if (strcmp(roles[i].name, name) == 0)
+    for (size_t i = 0; i < ROLES; i++)
+        if (strcmp(roles[i].is.name, name) == 0)
             return &roles[i];
     return NULL;
 }
@@ -73,7 +73,7 @@ say_why(const Role *role, const Err *e)
 
         text_copy(text, sizeof text, e->link[i].text);
         text_make_printable(text);
-        fprintf(stderr, "rowferry %s: %s\n", role->name, text);
+        fprintf(stderr, "rowferry %s: %s\n", role->is.name, text);
     }
     return e->code == ERR_CONFIG_INVALID ? EXIT_WRONG_CONFIG : EXIT_CANNOT_START;
 }
@@ -92,9 +92,9 @@ show_help(const Role *role)
 {
     Buf text = buf_new(256 << 10);
 
-    buf_printf(&text, "rowferry %s: %s\n\nusage: rowferry %s [OPTION…]\n\n", role->name, role->does,
-        role->name);
-    config_help(role->help_role, &text);
+    buf_printf(&text, "rowferry %s: %s\n\nusage: rowferry %s [OPTION…]\n\n", role->is.name,
+        role->is.does, role->is.name);
+    config_help(role->is.options, &text);
     fwrite(text.data, 1, text.bytes, stdout);
     buf_free(&text);
     return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
@@ -124,7 +124,7 @@ open_log(const Config *config, const Role *role)
 
     log_level_of(config->loglevel, &level);
     log_open(level, strcmp(config->log_format, "text") == 0 ? LOG_FORMAT_TEXT : LOG_FORMAT_JSON,
-        role->name);
+        role->is.name);
 }
 
 static int
@@ -179,10 +179,15 @@ int
 main(int argc, char **argv)
 {
     const Role *role = argc > 1 ? find_role(argv[1]) : NULL;
+    const CliRole *known[ROLES + 1] = {NULL};
 
     if (role)
         return run_role(role, argc - 1, argv + 1);
+    if (argc == 3 && strcmp(argv[1], "help") == 0 && (role = find_role(argv[2])))
+        return show_help(role);
     if (argc > 1 && strcmp(argv[1], "child") == 0)
         return run_child(argc - 1, argv + 1);
-    return cli_run(argc, argv, &kinds);
+    for (size_t i = 0; i < ROLES; i++)
+        known[i] = &roles[i].is;
+    return cli_run(argc, argv, &kinds, known);
 }
