@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <netdb.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -18,9 +17,9 @@
 #include "base/process.h"
 #include "base/text.h"
 #include "base/time.h"
+#include "net/listen.h"
 
 enum {
-    BACKLOG = 1024,
     PAUSE_MS_MAX = 30000,
     OLD_MS = 60000,       /* who lived this long did not die young */
     API_GRACE_MS = 15000, /* it ends its requests within 10 s */
@@ -51,37 +50,6 @@ typedef struct {
     unsigned stops; /* signals to stop so far */
     int status;
 } Supervisor;
-
-static int
-open_listener(const Config *config, Err *e)
-{
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV},
-                    *found = NULL;
-    int fd = -1, on = 1, error;
-    char port[8];
-
-    snprintf(port, sizeof port, "%u", (unsigned)config->port);
-    if ((error = getaddrinfo(config->host, port, &hints, &found)) != 0) {
-        fail(e, CONFIG_INVALID, "host: %s: %s", config->host, gai_strerror(error));
-        return -1;
-    }
-    for (struct addrinfo *at = found; at && fd < 0; at = at->ai_next) {
-        fd = socket(at->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-        if (fd < 0)
-            continue;
-        (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-        if (bind(fd, at->ai_addr, at->ai_addrlen) != 0 || listen(fd, BACKLOG) != 0) {
-            error = errno;
-            close(fd);
-            fd = -1;
-            errno = error;
-        }
-    }
-    if (fd < 0)
-        fail(e, INTERNAL, "cannot listen on %s port %s: %m", config->host, port);
-    freeaddrinfo(found);
-    return fd;
-}
 
 /* The service manager's protocol (sd_notify(3)): a datagram to $NOTIFY_SOCKET. */
 static void
@@ -358,7 +326,8 @@ supervisor_run(const Config *config, const ConfigArgs *args)
 
     (void)args; /* roles read the configuration anew at SIGHUP; nothing here hangs on it */
     if (!arena || !(s.environment = build_environment(config, arena, &e)) ||
-        !open_signals(&s, &e) || (s.listener = open_listener(config, &e)) < 0) {
+        !open_signals(&s, &e) ||
+        (s.listener = listen_open(config->host, (unsigned)config->port, &e)) < 0) {
         log_event(LOG_ERROR, "role.start_failed", log_err(&e));
         s.status = e.code == ERR_CONFIG_INVALID ? 2 : 1;
     } else {
