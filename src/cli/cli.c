@@ -36,6 +36,7 @@ const CliFlag cli_global_flags[] = {
 };
 
 const CliCommand cli_commands[] = {
+    {"demo-data", "[FILE]", "writes the demo database: an organisation in SQLite", cli_demo_data_flags, true, cli_demo_data, cli_demo_data_more, 0, 1},
     {"help", "[COMMAND]", "says what there is, or what a command does", NULL, false, cli_help, NULL, 0, 1},
     {0},
 };

@@ -167,5 +167,6 @@ int cli_config(Cli *c, Err *e);
 int cli_demo_data(Cli *c, Err *e);
 int cli_version(Cli *c, Err *e);
 extern const CliFlag cli_dump_flags[], cli_types_flags[], cli_demo_data_flags[];
+extern const char cli_demo_data_more[];
 
 #endif

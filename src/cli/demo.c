@@ -27,6 +27,10 @@ const CliFlag cli_demo_data_flags[] = {
     {0},
 };
 
+const char cli_demo_data_more[] =
+    "Without FILE it is demo.db in the data folder, and nothing is done if that is there already.\n"
+    "A file is never replaced. The same numbers give the same rows, on every machine.\n";
+
 static const char tables[] =
     "CREATE TABLE employees (employee_id TEXT PRIMARY KEY NOT NULL, name TEXT NOT NULL,"
     " team TEXT NOT NULL, role TEXT NOT NULL, manager_id TEXT REFERENCES employees (employee_id),"
@@ -263,10 +267,10 @@ say_done(const Cli *c, const char *path, const Demo *demo, int64_t took_ms, Err 
         return cli_printf(e,
             "%s: %" PRIu64 " employees, %" PRIu64 " interactions, %" PRIu64 " edges, %.1f s\n",
             path, demo->wanted->employees, demo->interactions, demo->edges, (double)took_ms / 1000);
-    result = json_pack("{ss sI sI sI sI sI sf sb}", "path", path, "employees",
+    result = json_pack("{ss sI sI sI sI sI sI sb}", "path", path, "employees",
         (json_int_t)demo->wanted->employees, "interactions", (json_int_t)demo->interactions,
         "edges", (json_int_t)demo->edges, "seed", (json_int_t)demo->wanted->seed, "bytes",
-        (json_int_t)s.st_size, "seconds", (double)took_ms / 1000, "made", true);
+        (json_int_t)s.st_size, "duration_ms", (json_int_t)took_ms, "made", true);
     ok = result ? cli_print_json(c, result, true, e) : fail(e, MEMORY_LIMIT, "no memory");
     json_decref(result);
     return ok;
