@@ -308,7 +308,7 @@ write_database(const Cli *c, const char *path, const Wanted *wanted, Err *e)
         newfile_discard(&file);
         return fail(e, MEMORY_LIMIT, "no memory");
     }
-    interrupt_listen();
+    interrupt_catch();
     ok = fill(&demo, file.path, arena, e);
     arena_free(arena);
     if (!ok) {
