@@ -38,6 +38,7 @@ typedef struct {
     Buf in;
     int64_t run;         /* number of the run; frames of earlier ones are void */
     int64_t deadline_ms; /* time_now_ms() clock; 0: none */
+    bool publishes;      /* this run may have made its file visible */
     bool quits;
 } Child;
 
@@ -207,7 +208,7 @@ child_prepared(
                    (json_int_t)c->run, "sealed", sealed, "rows", (json_int_t)rows, "bytes",
                    (json_int_t)bytes, "sha256", sha256),
                e) &&
-           wait_for_go(c, e);
+           wait_for_go(c, e) && (c->publishes = true);
 }
 
 /* --- the work --- */
@@ -240,46 +241,69 @@ open_storage(Child *c, Err *e)
 }
 
 static bool
-run_or_publish(Child *c, const json_t *run, const ExportRequest *request, Arena *task,
+run_pipeline(Child *c, const json_t *run, const ExportRequest *request, Arena *task,
     ExportResult *result, Err *e)
 {
     ConfigSource source = read_source(run);
-    const char *sealed = json_text_or(run, "sealed", NULL);
     Upload mark = {
         .task_id = json_text_or(run, "task_id", ""), .epoch = json_int_or(run, "epoch", 0)};
     ExportPlan plan;
 
-    *result = (ExportResult){0};
-    /* An earlier owner sealed it and was lost: nothing is read again. */
-    if (sealed)
-        return child_goes_on(&c->watch, STAGE_FINISHING, 0, 0, e) &&
-               c->storage_kind->publish(c->storage, sealed, NULL, e);
     return plan_make(request, &source, c->kinds, c->storage_kind, c->storage,
                json_text_or(run, "key", ""), &mark, task, &plan, e) &&
            export_run(&plan, &c->watch, task, result, e);
 }
 
 static bool
+set_done(const Child *c, uint64_t rows, uint64_t bytes, const char *result, json_t **done, Err *e)
+{
+    *done = json_pack("{s:s, s:I, s:I, s:I, s:s}", "op", "done", "run", (json_int_t)c->run, "rows",
+        (json_int_t)rows, "bytes", (json_int_t)bytes, "result", result);
+    return *done || fail(e, MEMORY_LIMIT, "no memory for the result");
+}
+
+/* An earlier owner sealed it and was lost: nothing is read again. The definition may be another by
+ * now; then `request` is NULL, and the result does not tell the columns. */
+static bool
+run_publish(
+    Child *c, const char *sealed, const ExportRequest *request, Arena *task, json_t **done, Err *e)
+{
+    const ExportResult unknown = {0};
+    const char *further = "{}";
+
+    c->publishes = true;
+    if (!child_goes_on(&c->watch, STAGE_FINISHING, 0, 0, e) || !open_storage(c, e) ||
+        !c->storage_kind->publish(c->storage, sealed, NULL, e))
+        return false;
+    if (request && !(further = result_json(&unknown, request, NULL, time_wall_us(), task, e)))
+        return false;
+    return set_done(c, 0, 0, further, done, e);
+}
+
+static bool
 run_export(Child *c, const json_t *run, Arena *task, json_t **done, Err *e)
 {
-    const char *text = json_text_or(run, "request", "");
-    json_t *request_json = json_parse(text, strlen(text), 32, e);
-    const ExportType *type;
+    const char *text = json_text_or(run, "request", ""), *further;
+    const char *sealed = json_text_or(run, "sealed", NULL);
+    const json_t *definition = json_object_get(run, "definition");
+    json_t *asked = json_parse(text, strlen(text), 32, e);
+    const ExportType *type = NULL;
     ExportRequest request;
     ExportResult result;
-    const char *further;
-    bool ok = false;
+    bool ok = asked && (!definition || (type = type_from_json(definition, task, e))) &&
+              (!type || request_from_json(asked, type, task, &request, e));
 
-    if (request_json && (type = type_from_json(json_object_get(run, "definition"), task, e)) &&
-        request_from_json(request_json, type, task, &request, e) && open_storage(c, e) &&
-        run_or_publish(c, run, &request, task, &result, e) &&
-        (further = result_json(&result, &request, NULL, time_wall_us(), task, e))) {
-        *done = json_pack("{s:s, s:I, s:I, s:I, s:s}", "op", "done", "run", (json_int_t)c->run,
-            "rows", (json_int_t)result.rows, "bytes", (json_int_t)result.stored_bytes, "result",
-            further);
-        ok = *done || fail(e, MEMORY_LIMIT, "no memory for the result");
+    if (sealed) {
+        err_clear(e);
+        ok = run_publish(c, sealed, ok && type ? &request : NULL, task, done, e);
+    } else if (!type) {
+        ok = ok && fail(e, INTERNAL, "a task without its definition");
+    } else {
+        ok = ok && open_storage(c, e) && run_pipeline(c, run, &request, task, &result, e) &&
+             (further = result_json(&result, &request, NULL, time_wall_us(), task, e)) &&
+             set_done(c, result.rows, result.stored_bytes, further, done, e);
     }
-    json_decref(request_json);
+    json_decref(asked);
     return ok;
 }
 
@@ -288,11 +312,8 @@ run_sweep(Child *c, Arena *task, json_t **done, Err *e)
 {
     SweepResult result;
 
-    if (!sweep_run(c->config, c->kinds, &c->watch, task, &result, e))
-        return false;
-    *done = json_pack("{s:s, s:I, s:I, s:I, s:s}", "op", "done", "run", (json_int_t)c->run, "rows",
-        (json_int_t)result.deleted, "bytes", (json_int_t)result.deleted_bytes, "result", "{}");
-    return *done || fail(e, MEMORY_LIMIT, "no memory for the result");
+    return sweep_run(c->config, c->kinds, &c->watch, task, &result, e) &&
+           set_done(c, result.deleted, result.deleted_bytes, "{}", done, e);
 }
 
 static json_t *
@@ -306,8 +327,9 @@ failed_frame(const Child *c, const Err *e)
 
         json_array_append_new(chain, text ? text : json_string("(not UTF-8)"));
     }
-    return json_pack("{s:s, s:I, s:s, s:s, s:o}", "op", "failed", "run", (json_int_t)c->run, "code",
-        err_name(e->code), "where", e->links ? e->link[0].where : "", "chain", chain);
+    return json_pack("{s:s, s:I, s:b, s:s, s:s, s:o}", "op", "failed", "run", (json_int_t)c->run,
+        "publishes", (int)c->publishes, "code", err_name(e->code), "where",
+        e->links ? e->link[0].where : "", "chain", chain);
 }
 
 static bool
@@ -320,6 +342,7 @@ run_task(Child *c, const json_t *run, Err *fatal)
 
     c->run = json_int_or(run, "run", 0);
     c->deadline_ms = json_int_or(run, "deadline_ms", 0);
+    c->publishes = false;
     if (!task)
         ok = fail(&e, MEMORY_LIMIT, "no memory for a task");
     else if (strcmp(json_text_or(run, "kind", ""), "sweep") == 0)

@@ -95,6 +95,12 @@ slot_new(const Config *config, Err *e)
     return NULL;
 }
 
+void
+slot_set_config(Slot *s, const Config *config)
+{
+    s->config = config;
+}
+
 /* The process is gone or about to: nothing of it is left here. */
 static void
 forget_child(Slot *s)
@@ -115,7 +121,7 @@ forget_child(Slot *s)
 void
 slot_kill(Slot *s)
 {
-    if (s->pid > 0) {
+    if (s->pid > 0 && !s->killed) {
         (void)kill(s->pid, SIGKILL);
         s->killed = true;
     }
@@ -264,7 +270,11 @@ slot_run(Slot *s, const json_t *run, int64_t deadline_ms, uint64_t memory_bytes,
     json_object_set_new(frame, "op", json_string("run"));
     json_object_set_new(frame, "run", json_integer(s->run));
     json_object_set_new(frame, "deadline_ms", json_integer(deadline_ms));
-    return say(s, frame, e);
+    if (say(s, frame, e))
+        return true;
+    s->state = CHILD_IDLE; /* of a frame that was not sent nothing is known to it */
+    slot_kill(s);
+    return false;
 }
 
 bool
@@ -435,7 +445,6 @@ SlotEvent
 slot_hear(Slot *s, const json_t **frame, Err *err)
 {
     Err e = {0};
-    bool open;
     SlotEvent event;
 
     json_decref(s->frame);
@@ -444,7 +453,11 @@ slot_hear(Slot *s, const json_t **frame, Err *err)
         return SLOT_NOTHING;
     (void)flush(s, &e);
     err_clear(&e);
-    open = read_socket(s);
+    if (s->socket >= 0 && !read_socket(s)) {
+        /* It has closed its end: it is dying, or not in its right mind. */
+        close(s->socket);
+        s->socket = -1;
+    }
     if (!s->killed) {
         s->frame = frame_take(&s->in, &e);
         if (e.links)
@@ -456,7 +469,8 @@ slot_hear(Slot *s, const json_t **frame, Err *err)
         }
     }
     /* Everything it said has been heard; is it still there? */
-    (void)open;
+    if (s->socket < 0)
+        slot_kill(s);
     return bury(s, err);
 }
 
@@ -479,7 +493,9 @@ void
 slot_tick(Slot *s, int64_t now_ms)
 {
     uint64_t heartbeat;
+    Err ignored = {0};
 
+    (void)flush(s, &ignored); /* what the socket did not take at once */
     if (s->state == CHILD_STARTING && now_ms - s->started_ms > START_MS && !s->killed) {
         s->ending = ERR_WORKER_LOST;
         (void)text_copy(s->ending_text, sizeof s->ending_text, "the child did not start");

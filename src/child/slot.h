@@ -22,7 +22,7 @@ typedef enum {
     SLOT_PREPARED, /* frame: key, sealed, rows, bytes, sha256; answer with slot_go */
     SLOT_UPLOAD,   /* frame: upload; answer with slot_go */
     SLOT_DONE,     /* frame: result */
-    SLOT_FAILED,   /* `err` says why; the child lives on */
+    SLOT_FAILED,   /* `err` says why; frame: publishes (it had begun to); the child lives on */
     SLOT_DIED,     /* `err` says how (WORKER_LOST, MEMORY_LIMIT, TASK_TIMEOUT); slot_start again */
 } SlotEvent;
 
@@ -34,6 +34,7 @@ typedef struct {
 } SlotProgress;
 
 Slot *slot_new(const Config *config, Err *e) MUST_CHECK; /* starts nothing */
+void slot_set_config(Slot *s, const Config *config);     /* for the next child */
 void slot_free(Slot *s);                                 /* kills what runs */
 
 /* Starts a child and sends `setup`. */
@@ -45,7 +46,7 @@ int slot_fd(const Slot *s);     /* -1: no child */
 int slot_pid_fd(const Slot *s); /* -1: no child */
 
 /* Hands out a task: `run` frame (task_id, epoch, key, request, definition, source, sealed…).
- * deadline: time_now_ms clock. Takes no reference. */
+ * deadline: time_now_ms clock. Takes no reference. False: the child has not got it, and ends. */
 bool
 slot_run(Slot *s, const json_t *run, int64_t deadline_ms, uint64_t memory_bytes, Err *e) MUST_CHECK;
 bool slot_go(Slot *s, Err *e) MUST_CHECK;

@@ -46,7 +46,7 @@ typedef enum {
     QUEUE_CANCELLED,
 } QueuePhase;
 
-enum { QUEUE_ID_BYTES = 128, QUEUE_NAME_BYTES = 64 };
+enum { QUEUE_ID_BYTES = 128, QUEUE_NAME_BYTES = 64, QUEUE_LIMITS_MAX = 1024 };
 
 /* The two tasks there are, by their Celery names (celery-wire.md 19.1). */
 #define QUEUE_TASK_EXPORT "backend.worker.generate_export"
@@ -161,16 +161,15 @@ typedef struct {
     const char *const *queues; /* names, NULL-ended; NULL: all */
     size_t wanted;
     int64_t lease_ms;
-    const QueueLimit *limit;
+    const QueueLimit *limit; /* at most QUEUE_LIMITS_MAX */
     size_t limits;
 } QueueTake;
 
 typedef enum {
-    QUEUE_RENEW,    /* lease only */
-    QUEUE_PROGRESS, /* stage, progress, rows, bytes, rows_estimated, peak; renews too */
-    QUEUE_UPLOAD,   /* `upload` is open */
-    QUEUE_PREPARE, /* RUNNING -> PREPARED: key, sealed, rows, bytes, sha256; refused once cancel was
-                      asked (CANCEL_ASKED) */
+    QUEUE_RENEW,         /* lease only */
+    QUEUE_PROGRESS,      /* stage, progress, rows, bytes, rows_estimated, peak; renews too */
+    QUEUE_UPLOAD,        /* `upload` is open */
+    QUEUE_PREPARE,       /* RUNNING -> PREPARED: key, sealed, rows, bytes, sha256 */
     QUEUE_UNPREPARE,     /* PREPARED -> RUNNING, same epoch: what was sealed is gone */
     QUEUE_COMPLETE,      /* PREPARED -> COMPLETED: result, retain */
     QUEUE_RETRY,         /* -> QUEUED, available_us; error_code of this attempt; keeps progress */
@@ -182,7 +181,8 @@ typedef enum {
 typedef enum {
     QUEUE_WRITTEN,
     QUEUE_NOT_MINE,     /* the epoch is over, or the phase does not allow it: void */
-    QUEUE_CANCEL_ASKED, /* PREPARE only: not written */
+    QUEUE_CANCEL_ASKED, /* PREPARE, RETRY, GIVE_BACK: not written, for it is to be cancelled */
+    QUEUE_KEY_TAKEN,    /* PREPARE: not written, for another record has this key */
 } QueueVerdict;
 
 typedef struct {

@@ -607,14 +607,22 @@ write_one(Embedded *q, QueueWrite *w, Err *e)
     if (!may_write(w, &is))
         return true;
     w->cancel_asked = is.cancel_us > 0;
-    if (w->op == QUEUE_PREPARE && w->cancel_asked) {
+    if (w->cancel_asked &&
+        (w->op == QUEUE_PREPARE || w->op == QUEUE_RETRY || w->op == QUEUE_GIVE_BACK)) {
         w->verdict = QUEUE_CANCEL_ASKED;
+        return true;
+    }
+    if (!write_op(q, w, is.seq, e)) {
+        /* The one constraint there is to break; what the statement did is undone. */
+        if (w->op != QUEUE_PREPARE || sqlite3_errcode(q->db) != SQLITE_CONSTRAINT)
+            return false;
+        err_clear(e);
+        w->verdict = QUEUE_KEY_TAKEN;
         return true;
     }
     w->verdict = QUEUE_WRITTEN;
     add_totals(q, w->total, w->totals);
-    return write_op(q, w, is.seq, e) &&
-           (!w->attempt_entry || run(q, STATEMENT_ATTEMPT, e, "it", is.seq, w->attempt_entry));
+    return !w->attempt_entry || run(q, STATEMENT_ATTEMPT, e, "it", is.seq, w->attempt_entry);
 }
 
 static bool
@@ -639,7 +647,7 @@ enum { TAKE_MAX = 256 };
 typedef struct {
     int64_t seq[TAKE_MAX];
     size_t count;
-    unsigned running[64]; /* of each limit */
+    unsigned running[QUEUE_LIMITS_MAX]; /* of each limit */
 } Choice;
 
 static bool
@@ -652,14 +660,14 @@ limit_fits(const QueueLimit *limit, const char *source, const char *export_type)
 static void
 count_running(const QueueTake *take, Choice *choice, const char *source, const char *type)
 {
-    for (size_t i = 0; i < take->limits && i < 64; i++)
+    for (size_t i = 0; i < take->limits; i++)
         choice->running[i] += limit_fits(&take->limit[i], source, type);
 }
 
 static bool
 is_below_limits(const QueueTake *take, const Choice *choice, const char *source, const char *type)
 {
-    for (size_t i = 0; i < take->limits && i < 64; i++)
+    for (size_t i = 0; i < take->limits; i++)
         if (limit_fits(&take->limit[i], source, type) && choice->running[i] >= take->limit[i].most)
             return false;
     return true;
@@ -761,6 +769,8 @@ embedded_take(
     *taken = 0;
     if (take.wanted > TAKE_MAX)
         take.wanted = TAKE_MAX;
+    if (take.limits > QUEUE_LIMITS_MAX)
+        return fail(e, INTERNAL, "more than %d limits", QUEUE_LIMITS_MAX);
     if (!is_worth_taking(q, &worth, e))
         return false;
     if (!worth || take.wanted == 0)
