@@ -48,7 +48,8 @@ PROGRAM := $(if $(filter build/release,$(O)),build/rowferry,$(O)/rowferry)
 UNIT_SOURCES := $(sort $(shell find test/unit test/contract -name '*_test.c' 2>/dev/null))
 UNITS := $(UNIT_SOURCES:%.c=$(O)/%)
 # What every driver of an interface promises, as code that each driver's test calls.
-CONTRACTS := $(patsubst %.c,$(O)/%.o,$(filter-out %_test.c,$(wildcard test/contract/*.c)))
+CONTRACT_SOURCES := $(sort $(filter-out %_test.c,$(wildcard test/contract/*.c)))
+CONTRACTS := $(O)/libcontracts.a
 FUZZ_SOURCES := $(sort $(wildcard test/fuzz/*_fuzz.c))
 FUZZERS := $(FUZZ_SOURCES:%.c=$(O)/%)
 
@@ -94,11 +95,12 @@ $(O)/llhttp/%.o: $(LLHTTP)/%.c
 	$(call TELL,CC)
 	$(QUIET)$(CC) $(INCLUDES) $(CFLAGS_$(BUILD)) -w -DLLHTTP_STRICT_MODE=1 -c -o $@ $<
 
-$(O)/test/unit/%_test: $(O)/test/unit/%_test.o $(ARCHIVE)
-	$(call TELL,LINK)
-	$(QUIET)$(CC) $(ALL_LDFLAGS) -o $@ $< $(ARCHIVE) $(LIBS) -lcmocka
+$(CONTRACTS): $(CONTRACT_SOURCES:%.c=$(O)/%.o)
+	@rm -f $@
+	$(call TELL,AR)
+	$(QUIET)ar rcs $@ $^
 
-$(O)/test/contract/%_test: $(O)/test/contract/%_test.o $(CONTRACTS) $(ARCHIVE)
+$(UNITS): %: %.o $(CONTRACTS) $(ARCHIVE)
 	$(call TELL,LINK)
 	$(QUIET)$(CC) $(ALL_LDFLAGS) -o $@ $< $(CONTRACTS) $(ARCHIVE) $(LIBS) -lcmocka
 

@@ -1,6 +1,5 @@
 /* The numbers from 1 to N and their squares: the driver that does nothing special. URL: "count:N".
  */
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/text.h"
@@ -8,34 +7,65 @@
 
 extern const SourceKind source_count;
 
+enum { NUMBER, SQUARE, COLUMNS };
+
+static const ColumnSpec known[COLUMNS] = {{"number", COLUMN_INT64}, {"square", COLUMN_DOUBLE}};
+
 typedef struct {
     Source base;
-    Column column[2];
+    Schema schema;
+    Column *column; /* in the order of the spec */
     uint64_t next_number, last_number;
     int64_t number[BATCH_ROWS_MAX];
     double square[BATCH_ROWS_MAX];
 } CountSource;
 
-static const ColumnSpec columns[] = {{"number", COLUMN_INT64}, {"square", COLUMN_DOUBLE}};
-static const Schema schema = {2, columns};
+static bool
+read_url(const char *url, uint64_t *last_number, Err *e)
+{
+    return (text_starts(url, "count:") && text_to_uint(url + 6, INT64_MAX, last_number)) ||
+           fail(e, SOURCE_UNAVAILABLE, "%s does not say how far to count", url);
+}
+
+static bool
+make_columns(CountSource *c, const SourceSpec *spec, Arena *task, Err *e)
+{
+    ColumnSpec *column;
+
+    if (spec->columns == 0)
+        return fail(e, SOURCE_QUERY, "no column is asked for");
+    if (!(column = arena_alloc_array(task, spec->columns, sizeof *column, e)) ||
+        !(c->column = arena_alloc_array(task, spec->columns, sizeof *c->column, e)))
+        return false;
+    for (size_t i = 0; i < spec->columns; i++) {
+        bool given = !spec->type_given || spec->type_given[i];
+        size_t which = 0;
+
+        while (which < COLUMNS && strcmp(known[which].name, spec->column[i].name) != 0)
+            which++;
+        if (which == COLUMNS || (given && spec->column[i].type != known[which].type))
+            return fail(e, SOURCE_QUERY, "there is no column %s of type %s", spec->column[i].name,
+                column_type_name(spec->column[i].type));
+        column[i] = known[which];
+        if (which == NUMBER)
+            c->column[i].as.int64 = c->number;
+        else
+            c->column[i].as.real = c->square;
+    }
+    c->schema = (Schema){spec->columns, column};
+    return true;
+}
 
 static Source *
 count_open(const SourceSpec *spec, Watch *watch, Arena *task, Err *e)
 {
     CountSource *c = arena_alloc(task, sizeof *c, e);
 
-    (void)watch;
-    if (!c)
+    if (!c || !read_url(spec->url, &c->last_number, e) ||
+        !watch->go_on(watch, STAGE_QUERYING, 0, 0, e) || !make_columns(c, spec, task, e))
         return NULL;
-    if (!text_starts(spec->url, "count:") ||
-        !text_to_uint(spec->url + 6, INT64_MAX, &c->last_number)) {
-        fail(e, SOURCE_UNAVAILABLE, "%s does not say how far to count", spec->url);
-        return NULL;
-    }
-    c->base = (Source){&source_count, &schema, (int64_t)c->last_number, 0};
+    c->base = (Source){&source_count, &c->schema, (int64_t)c->last_number, 0};
     c->next_number = 1;
-    c->column[0].as.int64 = c->number;
-    c->column[1].as.real = c->square;
     return &c->base;
 }
 
@@ -51,17 +81,17 @@ count_next(Source *s, Batch *batch, Err *e)
         c->square[rows] = (double)c->next_number * (double)c->next_number;
         c->next_number++;
     }
-    *batch = (Batch){rows, &schema, c->column};
+    *batch = (Batch){rows, &c->schema, c->column};
     return true;
 }
 
 static bool
 count_check(const SourceSpec *spec, Watch *watch, Err *e)
 {
-    (void)spec;
+    uint64_t last_number;
+
     (void)watch;
-    (void)e;
-    return true;
+    return read_url(spec->url, &last_number, e);
 }
 
 const SourceKind source_count = {
