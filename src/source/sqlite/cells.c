@@ -3,7 +3,10 @@
  * definition says what a column is; what does not fit ends the export, with column and row named.
  * Times are ISO 8601 text or whole Unix seconds.
  */
+#include <float.h>
 #include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/number.h"
@@ -11,7 +14,11 @@
 #include "base/time.h"
 #include "source/sqlite/sqlite_in.h"
 
-enum { US_PER_SECOND = 1000000, SECONDS_PER_DAY = 86400 };
+enum {
+    US_PER_SECOND = 1000000,
+    SECONDS_PER_DAY = 86400,
+    DECIMAL_BYTES_MAX = 360, /* of a double without exponent: 1 and 308 zeros, 0.000…5e-324 */
+};
 
 static size_t
 width(ColumnType type)
@@ -79,9 +86,15 @@ cells_begin(Cells *cells)
 size_t
 cells_bytes(const Cells *cells, sqlite3_stmt *statement)
 {
-    if (cells->offset)
-        return (size_t)sqlite3_column_bytes(statement, cells->at) + sizeof *cells->offset;
-    return 8;
+    int kind;
+
+    if (!cells->offset)
+        return 8;
+    /* sqlite3_column_bytes turns a number into text, after which its type is no longer known. */
+    kind = sqlite3_column_type(statement, cells->at);
+    if (kind != SQLITE_TEXT && kind != SQLITE_BLOB)
+        return DECIMAL_BYTES_MAX + sizeof *cells->offset;
+    return (size_t)sqlite3_column_bytes(statement, cells->at) + sizeof *cells->offset;
 }
 
 static bool
@@ -118,11 +131,68 @@ is_decimal(const char *text, size_t count)
     return digits > 0 && at == count;
 }
 
+/* A double in digits without exponent; how many bytes, 0 for infinity. Shortest digits first: they
+ * are what was meant. */
+static size_t
+plain_digits(double x, char to[DECIMAL_BYTES_MAX])
+{
+    char text[NUMBER_REAL_BYTES + 1], digits[NUMBER_REAL_BYTES];
+    size_t count = 0, at = 0;
+    const char *from = text;
+    int exponent, point = 0; /* where the point stands, counted from the first digit */
+    bool behind = false;
+
+    text[number_double(x, text)] = '\0';
+    if (!strchr(text, 'e')) {
+        count = strlen(text);
+        memcpy(to, text, count);
+        return strpbrk(text, "in") ? 0 : count;
+    }
+    if (*from == '-')
+        to[at++] = *from++;
+    for (; *from != 'e'; from++) {
+        behind |= *from == '.';
+        if (*from != '.') {
+            digits[count++] = *from;
+            point += !behind;
+        }
+    }
+    exponent = (int)strtol(from + 1, NULL, 10);
+    point += exponent;
+    if (point <= 0) {
+        to[at++] = '0';
+        to[at++] = '.';
+        for (int zeros = point; zeros < 0; zeros++)
+            to[at++] = '0';
+        point = -1; /* no point among the digits */
+    }
+    for (size_t i = 0; i < count; i++) {
+        if ((int)i == point)
+            to[at++] = '.';
+        to[at++] = digits[i];
+    }
+    for (int i = (int)count; i < point; i++)
+        to[at++] = '0';
+    return at;
+}
+
+/* 36 characters, hex digits of either case; lower case goes out. */
+static bool
+put_uuid(Cells *cells, const char *bytes, size_t count, size_t row, bool *fits, Err *e)
+{
+    char uuid[37] = "";
+
+    for (size_t i = 0; i < count && i < 36; i++)
+        uuid[i] = bytes[i] >= 'A' && bytes[i] <= 'F' ? (char)(bytes[i] | 0x20) : bytes[i];
+    *fits = count == 36 && text_is_uuid(uuid);
+    return !*fits || add_text(cells, uuid, 36, row, e);
+}
+
 static bool
 put_text(Cells *cells, sqlite3_stmt *statement, int kind, size_t row, bool *fits, Err *e)
 {
     ColumnType type = cells->spec.type;
-    char number[NUMBER_REAL_BYTES];
+    char number[DECIMAL_BYTES_MAX];
     const void *bytes;
     size_t count;
 
@@ -130,9 +200,11 @@ put_text(Cells *cells, sqlite3_stmt *statement, int kind, size_t row, bool *fits
     if (type == COLUMN_DECIMAL && kind == SQLITE_INTEGER)
         return add_text(
             cells, number, number_int(sqlite3_column_int64(statement, cells->at), number), row, e);
-    if (type == COLUMN_DECIMAL && kind == SQLITE_FLOAT)
-        return add_text(cells, number,
-            number_double(sqlite3_column_double(statement, cells->at), number), row, e);
+    if (type == COLUMN_DECIMAL && kind == SQLITE_FLOAT) {
+        count = plain_digits(sqlite3_column_double(statement, cells->at), number);
+        *fits = count > 0;
+        return !*fits || add_text(cells, number, count, row, e);
+    }
     if (kind != SQLITE_TEXT && !(kind == SQLITE_BLOB && type == COLUMN_BYTES)) {
         *fits = false;
         return true;
@@ -140,6 +212,8 @@ put_text(Cells *cells, sqlite3_stmt *statement, int kind, size_t row, bool *fits
     bytes = kind == SQLITE_BLOB ? sqlite3_column_blob(statement, cells->at)
                                 : sqlite3_column_text(statement, cells->at);
     count = (size_t)sqlite3_column_bytes(statement, cells->at);
+    if (type == COLUMN_UUID)
+        return put_uuid(cells, bytes, count, row, fits, e);
     if (type == COLUMN_DECIMAL && !is_decimal(bytes, count)) {
         *fits = false;
         return true;
@@ -170,12 +244,14 @@ put_integer(Cells *cells, int64_t n, size_t row)
         ((double *)cells->values)[row] = (double)n;
         return true;
     case COLUMN_DATE:
-        n = n >= 0 ? n / SECONDS_PER_DAY : -((SECONDS_PER_DAY - 1 - n) / SECONDS_PER_DAY);
+        n = n / SECONDS_PER_DAY - (n % SECONDS_PER_DAY < 0);
         ((int32_t *)cells->values)[row] = (int32_t)n;
-        return n == (int32_t)n;
+        return n > INT32_MIN && n < INT32_MAX; /* those two are the infinities */
     case COLUMN_TIME:
+        if (n < 0 || n >= SECONDS_PER_DAY)
+            return false;
         ((int64_t *)cells->values)[row] = n * US_PER_SECOND;
-        return n >= 0 && n < SECONDS_PER_DAY;
+        return true;
     case COLUMN_TIMESTAMP:
     case COLUMN_TIMESTAMPTZ:
         return !__builtin_mul_overflow(n, US_PER_SECOND, &((int64_t *)cells->values)[row]);
@@ -194,12 +270,14 @@ put_integer(Cells *cells, int64_t n, size_t row)
 static bool
 put_real(Cells *cells, double x, size_t row)
 {
-    if (cells->spec.type == COLUMN_DOUBLE)
+    if (cells->spec.type == COLUMN_DOUBLE) {
         ((double *)cells->values)[row] = x;
-    else if (cells->spec.type == COLUMN_FLOAT)
-        ((float *)cells->values)[row] = (float)x;
-    else
+        return true;
+    }
+    /* What no float can hold is no infinity. */
+    if (cells->spec.type != COLUMN_FLOAT || (isfinite(x) && fabs(x) > FLT_MAX))
         return false;
+    ((float *)cells->values)[row] = (float)x;
     return true;
 }
 
