@@ -62,13 +62,14 @@ fail_sqlite(SqliteSource *s, const char *doing, Err *e)
 
     switch (code & 0xff) {
     case SQLITE_INTERRUPT:
-        if (s && !s->watch->go_on(s->watch, STAGE_QUERYING, s->rows, 0, &why)) {
+        if (!s->watch->go_on(s->watch, STAGE_QUERYING, s->rows, 0, &why)) {
             *e = why;
             return false;
         }
-        return fail(
-            e, QUERY_TIMEOUT, "the query of source %s took too long", s ? s->spec->name : "?");
+        return fail(e, QUERY_TIMEOUT, "the query of source %s took too long", s->spec->name);
     case SQLITE_CANTOPEN:
+    case SQLITE_NOTADB:
+    case SQLITE_CORRUPT:
     case SQLITE_IOERR:
     case SQLITE_FULL:
     case SQLITE_PERM:
@@ -76,12 +77,52 @@ fail_sqlite(SqliteSource *s, const char *doing, Err *e)
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
     case SQLITE_PROTOCOL:
+        /* The lock was given up because we were told to end? */
+        if (!s->watch->go_on(s->watch, STAGE_QUERYING, s->rows, 0, &why)) {
+            *e = why;
+            return false;
+        }
         return fail(e, SOURCE_UNAVAILABLE, "%s %s: the database is locked", doing, kept.path);
+    case SQLITE_TOOBIG:
+        return fail(e, SIZE_LIMIT, "%s %s: a value or row of more than %d bytes", doing, kept.path,
+            ROW_BYTES_MAX);
     case SQLITE_NOMEM:
         return fail(e, MEMORY_LIMIT, "%s %s: no memory", doing, kept.path);
     default:
         return fail(e, SOURCE_QUERY, "%s %s: %s", doing, kept.path, sqlite3_errmsg(kept.db));
     }
+}
+
+/* --- while a query runs --- */
+
+static int
+is_to_end(void *with)
+{
+    SqliteSource *s = with;
+
+    return s->watch->asked_to_end(s->watch) ||
+           (s->timeout_at_ms > 0 && time_now_ms() > s->timeout_at_ms);
+}
+
+static int
+wait_for_lock(void *with, int count)
+{
+    SqliteSource *s = with;
+    const struct timespec nap = {.tv_nsec = BUSY_NAP_MS * 1000000};
+
+    if (count == 0)
+        s->busy_since_ms = time_now_ms();
+    if (time_now_ms() - s->busy_since_ms > BUSY_MS_MAX || is_to_end(s))
+        return 0;
+    nanosleep(&nap, NULL);
+    return 1;
+}
+
+static void
+watch_over(SqliteSource *s)
+{
+    sqlite3_busy_handler(kept.db, s ? wait_for_lock : NULL, s);
+    sqlite3_progress_handler(kept.db, s ? HANDLER_STEPS : 0, s ? is_to_end : NULL, s);
 }
 
 /* --- the connection --- */
@@ -142,8 +183,9 @@ resolve(const char *url, char path[PATH_MAX], struct stat *is, Err *e)
     return S_ISREG(is->st_mode) || fail(e, SOURCE_UNAVAILABLE, "%s is not a plain file", path);
 }
 
+/* Even these read the file, so they wait for its lock like the query itself. */
 static bool
-set_up(Err *e)
+set_up(SqliteSource *s, Err *e)
 {
     char cache[64];
 
@@ -153,68 +195,41 @@ set_up(Err *e)
     (void)sqlite3_limit(kept.db, SQLITE_LIMIT_LENGTH, ROW_BYTES_MAX);
     if (sqlite3_exec(kept.db, cache, NULL, NULL, NULL) != SQLITE_OK ||
         sqlite3_exec(kept.db, "PRAGMA temp_store = FILE", NULL, NULL, NULL) != SQLITE_OK)
-        return fail_sqlite(NULL, "setting up", e);
+        return fail_sqlite(s, "setting up", e);
     sqlite3_set_authorizer(kept.db, judge, NULL);
     return true;
 }
 
+/* From here on `s` watches over what the connection does. */
 static bool
-connect(const char *url, Err *e)
+connect(SqliteSource *s, Err *e)
 {
     char path[PATH_MAX];
     struct stat is;
 
-    if (!resolve(url, path, &is, e)) {
+    if (!resolve(s->spec->url, path, &is, e)) {
         close_kept();
         return false;
     }
     if (kept.db && strcmp(kept.path, path) == 0 && kept.device == is.st_dev &&
-        kept.inode == is.st_ino)
+        kept.inode == is.st_ino) {
+        watch_over(s);
         return true;
+    }
     close_kept();
     (void)text_copy(kept.path, sizeof kept.path, path);
     kept.device = is.st_dev;
     kept.inode = is.st_ino;
     if (sqlite3_open_v2(path, &kept.db,
-            SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_NOFOLLOW, NULL) == SQLITE_OK &&
-        set_up(e))
-        return true;
-    if (!e->links)
-        fail_sqlite(NULL, "opening", e);
+            SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_NOFOLLOW, NULL) == SQLITE_OK) {
+        watch_over(s);
+        if (set_up(s, e))
+            return true;
+    } else {
+        fail_sqlite(s, "opening", e);
+    }
     close_kept();
     return false;
-}
-
-/* --- while a query runs --- */
-
-static int
-is_to_end(void *with)
-{
-    SqliteSource *s = with;
-
-    return s->watch->asked_to_end(s->watch) ||
-           (s->timeout_at_ms > 0 && time_now_ms() > s->timeout_at_ms);
-}
-
-static int
-wait_for_lock(void *with, int count)
-{
-    SqliteSource *s = with;
-    const struct timespec nap = {.tv_nsec = BUSY_NAP_MS * 1000000};
-
-    if (count == 0)
-        s->busy_since_ms = time_now_ms();
-    if (time_now_ms() - s->busy_since_ms > BUSY_MS_MAX || is_to_end(s))
-        return 0;
-    nanosleep(&nap, NULL);
-    return 1;
-}
-
-static void
-watch_over(SqliteSource *s)
-{
-    sqlite3_busy_handler(kept.db, s ? wait_for_lock : NULL, s);
-    sqlite3_progress_handler(kept.db, s ? HANDLER_STEPS : 0, s ? is_to_end : NULL, s);
 }
 
 /* --- the query --- */
@@ -300,6 +315,20 @@ bind_params(SqliteSource *s, Err *e)
     return true;
 }
 
+/* Behind the statement there is nothing but blanks, comments and semicolons. */
+static bool
+is_all(const char *tail)
+{
+    sqlite3_stmt *more = NULL;
+    bool ok = true;
+
+    while (ok && *tail) {
+        ok = sqlite3_prepare_v2(kept.db, tail, -1, &more, &tail) == SQLITE_OK && !more;
+        sqlite3_finalize(more);
+    }
+    return ok;
+}
+
 static bool
 prepare(SqliteSource *s, Err *e)
 {
@@ -307,7 +336,7 @@ prepare(SqliteSource *s, Err *e)
 
     if (sqlite3_prepare_v2(kept.db, s->spec->query, -1, &s->statement, &tail) != SQLITE_OK)
         return fail_sqlite(s, "preparing the query in", e);
-    if (!s->statement || tail[strspn(tail, " \t\r\n;")])
+    if (!s->statement || !is_all(tail))
         return fail(e, SOURCE_QUERY, "the query is not exactly one statement");
     if (!sqlite3_stmt_readonly(s->statement))
         return fail(e, SOURCE_QUERY, "the query writes");
@@ -324,10 +353,11 @@ declared_type(sqlite3_stmt *statement, int at)
         ColumnType type;
     } words[] = {{"BOOL", COLUMN_BOOL}, {"TIMESTAMPTZ", COLUMN_TIMESTAMPTZ},
         {"DATETIME", COLUMN_TIMESTAMP}, {"TIMESTAMP", COLUMN_TIMESTAMP}, {"DATE", COLUMN_DATE},
-        {"TIME", COLUMN_TIME}, {"JSON", COLUMN_JSON}, {"INT", COLUMN_INT64}, {"CHAR", COLUMN_TEXT},
-        {"CLOB", COLUMN_TEXT}, {"TEXT", COLUMN_TEXT}, {"BLOB", COLUMN_BYTES},
-        {"REAL", COLUMN_DOUBLE}, {"FLOA", COLUMN_DOUBLE}, {"DOUB", COLUMN_DOUBLE},
-        {"DEC", COLUMN_DECIMAL}, {"NUM", COLUMN_DECIMAL}};
+        {"TIME", COLUMN_TIME}, {"INTERVAL", COLUMN_INTERVAL}, {"UUID", COLUMN_UUID},
+        {"JSON", COLUMN_JSON}, {"INT", COLUMN_INT64}, {"CHAR", COLUMN_TEXT}, {"CLOB", COLUMN_TEXT},
+        {"TEXT", COLUMN_TEXT}, {"BLOB", COLUMN_BYTES}, {"REAL", COLUMN_DOUBLE},
+        {"FLOA", COLUMN_DOUBLE}, {"DOUB", COLUMN_DOUBLE}, {"DEC", COLUMN_DECIMAL},
+        {"NUM", COLUMN_DECIMAL}};
     const char *declared = sqlite3_column_decltype(statement, at);
 
     if (declared)
@@ -422,7 +452,7 @@ estimate(SqliteSource *s)
             rows = sqlite3_column_int64(plan, 0);
         sqlite3_finalize(plan);
     }
-    return rows;
+    return rows < 0 ? -1 : rows;
 }
 
 static void
@@ -465,9 +495,8 @@ sqlite_open(const SourceSpec *spec, Watch *watch, Arena *task, Err *e)
     s->spec = spec;
     s->watch = watch;
     s->timeout_at_ms = spec->timeout_ms > 0 ? time_now_ms() + spec->timeout_ms : 0;
-    if (!connect(spec->url, e))
+    if (!connect(s, e))
         return NULL;
-    watch_over(s);
     if ((sqlite3_exec(kept.db, "BEGIN", NULL, NULL, NULL) == SQLITE_OK ||
             fail_sqlite(s, "opening", e)) &&
         prepare(s, e)) {
@@ -537,9 +566,8 @@ sqlite_check(const SourceSpec *spec, Watch *watch, Err *e)
     SqliteSource s = {.spec = spec, .watch = watch};
     bool ok;
 
-    if (!connect(spec->url, e))
+    if (!connect(&s, e))
         return false;
-    watch_over(&s);
     ok = sqlite3_exec(kept.db, "SELECT count(*) FROM sqlite_schema", NULL, NULL, NULL) ==
              SQLITE_OK ||
          fail_sqlite(&s, "reading", e);
