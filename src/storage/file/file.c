@@ -59,6 +59,9 @@ fail_errno(Err *e, int error, const char *doing)
     case EROFS:
     case EACCES:
     case EPERM:
+    case ELOOP: /* a link, or another thing that is no folder, where a folder of ours should be */
+    case EXDEV:
+    case ENOTDIR:
         code = ERR_STORAGE_DENIED;
         break;
     default:
@@ -99,35 +102,42 @@ sync_folder(int folder, Err *e)
     return fsync(folder) == 0 || fail_errno(e, errno, "syncing a folder of the store");
 }
 
-/* Makes the folders of a key, each synced in its parent, and opens the last. -1 and `e`. */
+/* Opens a folder below `parent`, which is made and synced if it is missing. Closes `parent`. -1 and
+ * errno. */
+static int
+make_one_folder(int parent, const char *name)
+{
+    int folder = -1, error;
+
+    if (mkdirat(parent, name, 0700) == 0 ? fsync(parent) == 0 : errno == EEXIST)
+        folder = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    error = errno;
+    close(parent);
+    errno = error;
+    return folder;
+}
+
+/* Makes the folders of a key and opens the last. -1 and `e`. */
 static int
 make_folder(const FileStorage *f, const char *key, Err *e)
 {
     int folder = open_folder(f, key);
-    int parent;
 
-    if (folder >= 0 || errno != ENOENT) {
-        if (folder < 0)
-            fail_errno(e, errno, "opening a folder of the store");
-        return folder;
-    }
-    parent = open_beneath(f, "", O_RDONLY | O_DIRECTORY);
-    for (const char *at = key, *slash; parent >= 0 && (slash = strchr(at, '/')); at = slash + 1) {
-        char name[UPLOAD_NAME_BYTES];
-        size_t bytes = (size_t)(slash - at);
-        int next;
+    if (folder < 0 && errno == ENOENT) {
+        folder = open_beneath(f, "", O_RDONLY | O_DIRECTORY);
+        for (const char *at = key, *slash; folder >= 0 && (slash = strchr(at, '/'));
+             at = slash + 1) {
+            char name[UPLOAD_NAME_BYTES];
+            size_t bytes = (size_t)(slash - at);
 
-        memcpy(name, at, bytes);
-        name[bytes] = '\0';
-        if (mkdirat(parent, name, 0700) == 0 && fsync(parent) != 0)
-            break;
-        next = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-        close(parent);
-        parent = next;
+            memcpy(name, at, bytes);
+            name[bytes] = '\0';
+            folder = make_one_folder(folder, name);
+        }
     }
-    if (parent < 0)
+    if (folder < 0)
         fail_errno(e, errno, "making a folder of the store");
-    return parent;
+    return folder;
 }
 
 /* Ids are any text; file names are not: plain ones stay readable, others are base64url behind a
@@ -218,8 +228,8 @@ file_sink_write(Sink *s, const void *data, size_t bytes, Err *e)
 
         if (wrote < 0 && errno == EINTR)
             continue;
-        if (wrote < 0)
-            return fail_errno(e, errno, "writing the file");
+        if (wrote <= 0)
+            return fail_errno(e, wrote < 0 ? errno : ENOSPC, "writing the file");
         from += wrote;
         bytes -= (size_t)wrote;
     }
@@ -427,11 +437,12 @@ file_discard(Storage *s, const char *sealed_text, Err *e)
     return true;
 }
 
-/* Opens what lies under a key if it is a plain file with one name. -1 and NOT_FOUND otherwise. */
+/* Opens what lies under a key if it is a plain file with one name. -1 and NOT_FOUND otherwise.
+ * openat2 takes no O_NONBLOCK beside O_PATH; to read, it keeps a FIFO from holding us. */
 static int
 open_object(const FileStorage *f, const char *key, uint64_t flags, struct stat *is, Err *e)
 {
-    int fd = open_beneath(f, key, flags | O_NONBLOCK);
+    int fd = open_beneath(f, key, flags);
 
     if (fd < 0) {
         if (errno == ENOENT || errno == ENOTDIR) {
@@ -483,13 +494,20 @@ file_fetch(Storage *s, const char *target, int64_t now_wall_s, Fetched *file, Er
         return false;
     if (!storage_key_check(file->key, e))
         return false;
-    if ((file->fd = open_object(f, file->key, O_RDONLY, &is, e)) < 0)
+    if ((file->fd = open_object(f, file->key, O_RDONLY | O_NONBLOCK, &is, e)) < 0)
         return false;
     file->bytes = is.st_size;
     file->modified_wall_us = modified_us(&is);
     snprintf(file->etag, sizeof file->etag, "\"%" PRIx64 "-%" PRIx64 "-%" PRIx64 "\"",
         (uint64_t)is.st_ino, (uint64_t)file->modified_wall_us, (uint64_t)is.st_size);
     return true;
+}
+
+/* There is no such folder, or what is there is a link or a file: nothing of ours lies in it. */
+static bool
+is_no_folder(int error)
+{
+    return error == ENOENT || error == ENOTDIR || error == ELOOP || error == EXDEV;
 }
 
 static bool
@@ -503,8 +521,7 @@ file_remove(Storage *s, const char *key, bool *existed, Err *e)
     if (!storage_key_check(key, e))
         return false;
     if ((folder = open_folder(f, key)) < 0)
-        return errno == ENOENT || errno == ENOTDIR ||
-               fail_errno(e, errno, "opening a folder of the store");
+        return is_no_folder(errno) || fail_errno(e, errno, "opening a folder of the store");
     if (unlinkat(folder, strrchr(key, '/') + 1, 0) == 0)
         *existed = true;
     ok = *existed || errno == ENOENT ||
@@ -556,7 +573,7 @@ walk_entry(const Walk *walk, int folder, const char *name, char *path, size_t pa
             return true;
         fd = openat(folder, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         if (fd < 0)
-            return errno == ENOENT || fail_errno(walk->e, errno, "opening a folder");
+            return is_no_folder(errno) || fail_errno(walk->e, errno, "opening a folder");
         return walk_folder(walk, fd, path, path_bytes + 1 + name_bytes, depth + 1);
     }
     if (!S_ISREG(is.st_mode) || is.st_nlink != 1 || !text_starts(path, walk->prefix))
@@ -601,8 +618,7 @@ file_list(Storage *s, const char *prefix, StorageVisit *visit, void *with, Err *
     memcpy(path, prefix, bytes);
     path[bytes] = '\0';
     if ((fd = open_beneath(f, path, O_RDONLY | O_DIRECTORY)) < 0)
-        return errno == ENOENT || errno == ENOTDIR ||
-               fail_errno(e, errno, "opening a folder of the store");
+        return is_no_folder(errno) || fail_errno(e, errno, "opening a folder of the store");
     return walk_folder(&walk, fd, path, bytes, 0);
 }
 
@@ -613,11 +629,12 @@ file_tidy(Storage *s, UploadKeep *keep, void *with, uint64_t *removed, Err *e)
     int fd = openat(f->uploads, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *folder = fd < 0 ? NULL : fdopendir(fd);
     struct dirent *entry;
+    bool ok;
 
     *removed = 0;
     if (!folder)
         return fail_errno(e, errno, "reading the uploads");
-    while ((entry = readdir(folder))) {
+    while ((errno = 0, entry = readdir(folder))) {
         char id[UPLOAD_NAME_BYTES];
         int64_t epoch;
 
@@ -627,8 +644,9 @@ file_tidy(Storage *s, UploadKeep *keep, void *with, uint64_t *removed, Err *e)
         if (unlinkat(f->uploads, entry->d_name, 0) == 0)
             ++*removed;
     }
+    ok = errno == 0 || fail_errno(e, errno, "reading the uploads");
     closedir(folder);
-    return true;
+    return ok;
 }
 
 static bool
