@@ -81,11 +81,27 @@ link_sign(Storage *s, const char *key, const SignSpec *spec, char *url, size_t u
     return ok;
 }
 
-/* The value of one query name; twice is an error, absent leaves `to` empty and `*there` false. */
+/* Every escape of the target is one, and none is a NUL. */
+static bool
+is_readable(const char *target)
+{
+    for (const char *at = target; (at = strchr(at, '%')); at += 3) {
+        char byte;
+        size_t decoded;
+
+        if (!text_percent_decode(at, strnlen(at, 3), &byte, 1, &decoded) || byte == '\0')
+            return false;
+    }
+    return true;
+}
+
+/* The value of one query name; twice is an error. Absent, or too long to have been signed: `*there`
+ * is false. */
 static bool
 take_value(const char *query, const char *name, char *to, size_t to_bytes, bool *there, Err *e)
 {
     size_t name_bytes = strlen(name);
+    bool seen = false;
 
     *there = false;
     to[0] = '\0';
@@ -96,13 +112,11 @@ take_value(const char *query, const char *name, char *to, size_t to_bytes, bool 
             (pair == name_bytes || at[name_bytes] == '=')) {
             size_t from = pair == name_bytes ? pair : name_bytes + 1, decoded = 0;
 
-            if (*there)
+            if (seen)
                 return fail(e, INVALID_REQUEST, "%s stands twice in the link", name);
-            if (!text_percent_decode(at + from, pair - from, to, to_bytes - 1, &decoded) ||
-                memchr(to, '\0', decoded))
-                return fail(e, INVALID_REQUEST, "%s of the link cannot be read", name);
+            seen = true;
+            *there = text_percent_decode(at + from, pair - from, to, to_bytes - 1, &decoded);
             to[decoded] = '\0';
-            *there = true;
         }
         at += pair;
         if (*at == '&')
@@ -135,22 +149,22 @@ link_check(const FileStorage *f, const char *target, int64_t now_wall_s,
     char key[STORAGE_KEY_BYTES + 1], char name[256], Err *e)
 {
     char expires[24], signature[72];
-    bool has_expires, has_name, has_signature;
+    bool has_key, has_expires, has_name, has_signature;
     size_t path_bytes = strcspn(target, "?"), decoded = 0;
     const char *query = target[path_bytes] ? target + path_bytes + 1 : "";
     int64_t expires_wall_s = 0;
 
     if (!text_starts(target, "/files/"))
         return fail(e, NOT_FOUND, "no link of the local store");
+    if (!is_readable(target))
+        return fail(e, INVALID_REQUEST, "the link has an escape that is none");
     if (!take_value(query, "expires", expires, sizeof expires, &has_expires, e) ||
         !take_value(query, "name", name, 256, &has_name, e) ||
         !take_value(query, "signature", signature, sizeof signature, &has_signature, e))
         return false;
-    if (!text_percent_decode(target + 7, path_bytes - 7, key, STORAGE_KEY_BYTES, &decoded) ||
-        memchr(key, '\0', decoded))
-        return fail(e, INVALID_REQUEST, "the path of the link cannot be read");
+    has_key = text_percent_decode(target + 7, path_bytes - 7, key, STORAGE_KEY_BYTES, &decoded);
     key[decoded] = '\0';
-    if (!has_expires || !has_name || !has_signature ||
+    if (!has_key || !has_expires || !has_name || !has_signature ||
         !signature_fits(f, key, expires, name, signature, &expires_wall_s))
         return fail(e, FORBIDDEN, "the signature of the link does not fit");
     if (now_wall_s >= expires_wall_s)
