@@ -561,7 +561,7 @@ test_a_full_disk(void **state)
 static void
 test_no_room_for_another_file(void **state)
 {
-    const Upload mark = {"t-inodes", 1, "text/csv"};
+    const Upload mark = {"t-inodes", 2, "text/csv"};
     TestWatch watch = watch_new();
     Arena *task = arena_new(1 << 20);
     char sealed[2048];
