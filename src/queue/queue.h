@@ -104,7 +104,7 @@ typedef struct {
     const char *cancel_by, *cancel_reason;
 
     int64_t
-        position; /* of a waiting task: 1 is next; 0: not counted (over 1,000, or not waiting) */
+        position; /* of a task that is due: 1 is next; 0: not counted (over 1,000, or not due) */
 } QueueRecord;
 
 /* One addition to the totals, made in the same transaction if (and only if) the entry took effect.
@@ -172,10 +172,13 @@ typedef enum {
     QUEUE_PREPARE,       /* RUNNING -> PREPARED: key, sealed, rows, bytes, sha256 */
     QUEUE_UNPREPARE,     /* PREPARED -> RUNNING, same epoch: what was sealed is gone */
     QUEUE_COMPLETE,      /* PREPARED -> COMPLETED: result, retain */
-    QUEUE_RETRY,         /* -> QUEUED, available_us; error_code of this attempt; keeps progress */
+    QUEUE_RETRY,         /* RUNNING -> QUEUED, available_us; error_code of this attempt; keeps
+                            progress. PREPARED stays so: its lease ends, take() hands it out from
+                            available_us on, attempt + 1. Refused once cancel was asked */
     QUEUE_FAIL,          /* -> FAILED: error_code, error, error_detail */
     QUEUE_CANCELLED_NOW, /* -> CANCELLED */
-    QUEUE_GIVE_BACK,     /* -> QUEUED at once, attempt - 1, give_backs + 1 */
+    QUEUE_GIVE_BACK,     /* RUNNING -> QUEUED at once, attempt - 1, give_backs + 1. PREPARED stays
+                            so: its lease ends. Refused once cancel was asked */
 } QueueWriteOp;
 
 typedef enum {
@@ -243,8 +246,8 @@ typedef struct {
     unsigned workers; /* with a heartbeat in the last 15 s */
 } QueueCounts;
 
-/* A due time of a schedule: fires once for all beats. `put` may be NULL: only notes the due time.
- */
+/* A due time of a schedule: fires once for all beats, whatever the limit of those that wait. `put`
+ * may be NULL: only notes the due time. */
 typedef struct {
     const char *schedule;
     int64_t due_us;
@@ -282,8 +285,9 @@ typedef struct {
     /* Adds to totals alone (sweep, storage figures). */
     bool (*add)(Queue *q, const QueueTotal *total, size_t totals, Err *e);
 
-    /* Forgets final records that ended before `before_us`, idempotency answers over 24 hours old;
-     * at most `most` at a time. */
+    /* Forgets final records that ended before `before_us` (COMPLETED ones if their file was to be
+     * kept no longer than until then, too), idempotency answers over 24 hours old; at most `most`
+     * at a time. */
     bool (*purge)(Queue *q, int64_t before_us, size_t most, size_t *purged, Err *e);
 
     /* Beat. last_due: 0 if the schedule was never seen. */

@@ -38,15 +38,18 @@
     X(FIND_KEY, "SELECT " RECORD " FROM task WHERE key = ?1")                                      \
     X(POSITION,                                                                                    \
         "SELECT count(*) FROM (SELECT 1 FROM task WHERE phase = 0 AND ready = 1"                   \
-        " AND (priority, seq) <= (SELECT priority, seq FROM task WHERE id = ?1) LIMIT 1001)")      \
+        " AND (priority, seq) <= (SELECT priority, seq FROM task WHERE id = ?1 AND ready = 1)"     \
+        " LIMIT 1001)")                                                                            \
     X(WAITING, "SELECT n FROM counter WHERE name = 'waiting'")                                     \
     X(WAITING_ADD, "UPDATE counter SET n = n + ?1 WHERE name = 'waiting'")                         \
-    X(PUT, "INSERT OR IGNORE INTO task (id, task, user_id, export_type, source, format, request,"  \
+    X(PUT, "INSERT INTO task (id, task, user_id, export_type, source, format, request,"            \
            " version, request_id, queue, priority, max_attempts, available_us, created_us, ready)" \
-           " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)")           \
-    X(REMEMBERED, "SELECT hash, answer FROM idempotency WHERE scope = ?1 AND key = ?2")            \
-    X(REMEMBER,                                                                                    \
-        "INSERT INTO idempotency (scope, key, hash, answer, at_us) VALUES (?1, ?2, ?3, ?4, ?5)")   \
+           " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)"            \
+           " ON CONFLICT (id) DO NOTHING")                                                         \
+    X(REMEMBERED,                                                                                  \
+        "SELECT hash, answer FROM idempotency WHERE scope = ?1 AND key = ?2 AND at_us >= ?3")      \
+    X(REMEMBER, "INSERT OR REPLACE INTO idempotency (scope, key, hash, answer, at_us)"             \
+                " VALUES (?1, ?2, ?3, ?4, ?5)")                                                    \
     X(TOTAL_ADD, "INSERT INTO total (series, value) VALUES (?1, ?2)"                               \
                  " ON CONFLICT (series) DO UPDATE SET value = value + excluded.value")             \
     X(TOTAL_SET, "INSERT INTO total (series, value) VALUES (?1, ?2)"                               \
@@ -66,7 +69,7 @@
     X(READY, "SELECT seq, queue, source, export_type FROM task WHERE phase = 0 AND ready = 1"      \
              " ORDER BY priority, seq")                                                            \
     X(RUNNING, "SELECT seq, phase, source, export_type, lease_until_ms, lease_boot, owner_pid,"    \
-               " owner_born FROM task WHERE phase IN (1, 2) ORDER BY seq")                         \
+               " owner_born, available_us FROM task WHERE phase IN (1, 2) ORDER BY seq")           \
     X(TAKE, "UPDATE task SET phase = CASE phase WHEN 2 THEN 2 ELSE 1 END,"                         \
             " attempt = attempt + (phase = 0), ready = 0, epoch = epoch + 1,"                      \
             " stage = CASE phase WHEN 2 THEN stage ELSE 0 END, progress = max(progress, 10),"      \
@@ -104,6 +107,10 @@
         " error_code = coalesce(?6, error_code), error_detail = coalesce(?7, error_detail),"       \
         " owner = NULL, sealed = NULL, key = NULL, sha256 = NULL, first_row_us = 0,"               \
         " last_row_us = 0, rows = 0, bytes = 0, heartbeat_us = ?8 WHERE seq = ?1")                 \
+    X(RELEASE, "UPDATE task SET lease_boot = NULL, owner = NULL, available_us = ?2, attempt = "    \
+               "attempt + ?3,"                                                                     \
+               " give_backs = give_backs + ?4, error_code = coalesce(?5, error_code),"             \
+               " error_detail = coalesce(?6, error_detail) WHERE seq = ?1")                        \
     X(END,                                                                                         \
         "UPDATE task SET phase = ?2, ended_us = ?3, error_code = ?4, error = ?5,"                  \
         " error_detail = ?6, stage = ?7, rows = ?8, owner = NULL, upload = NULL, sealed = NULL,"   \
@@ -113,7 +120,7 @@
                " WHERE seq = ?1")                                                                  \
     X(EXPIRE, "UPDATE task SET phase = 4 WHERE key = ?1 AND phase = 3")                            \
     X(PURGE, "DELETE FROM task WHERE seq IN (SELECT seq FROM task"                                 \
-             " WHERE ended_us > 0 AND ended_us < ?1 LIMIT ?2)")                                    \
+             " WHERE ended_us > 0 AND ended_us < ?1 AND (phase <> 3 OR retain_us < ?1) LIMIT ?2)") \
     X(PURGE_IDEMPOTENCY, "DELETE FROM idempotency WHERE at_us < ?1")                               \
     X(LAST_DUE, "SELECT due_us FROM schedule WHERE name = ?1")                                     \
     X(SET_DUE, "INSERT INTO schedule (name, due_us) VALUES (?1, ?2)"                               \

@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/time.h"
 #include "queue/embedded/embedded_in.h"
 
 #ifndef sigev_notify_thread_id
@@ -27,6 +28,7 @@ static bool
 wait_for_lock(int fd, int64_t wait_ms)
 {
     int alarm_signal = SIGRTMAX - 1, error;
+    int64_t until_ms = time_now_ms() + wait_ms;
     struct sigaction action = {.sa_handler = wake_up}; /* no SA_RESTART: flock is to end */
     struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = alarm_signal};
     /* Rings again each 50 ms, in case the first ring came before flock had begun to wait. */
@@ -43,7 +45,9 @@ wait_for_lock(int fd, int64_t wait_ms)
         return false;
     pthread_sigmask(SIG_UNBLOCK, &only, &before);
     timer_settime(timer, 0, &when, NULL);
-    error = flock(fd, LOCK_EX) == 0 ? 0 : errno;
+    do
+        error = flock(fd, LOCK_EX) == 0 ? 0 : errno;
+    while (error == EINTR && time_now_ms() < until_ms); /* another signal */
     timer_delete(timer);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     errno = error == EINTR ? ETIMEDOUT : error;

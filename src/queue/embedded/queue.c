@@ -26,9 +26,10 @@ enum {
     WORKER_SEEN_MS = 15000,
     WORKER_FORGOTTEN_MS = 3600000,
     READY_LOOKED_AT_MAX = 20000,
-    IDEMPOTENCY_H = 24,
     POSITION_MAX = 1000,
 };
+
+static const int64_t idempotency_us = 24 * 3600000000LL;
 
 extern const QueueKind queue_embedded;
 
@@ -38,12 +39,32 @@ static const char *const statements[STATEMENTS] = {
 #undef X
 };
 
+/* What the system said when the database or its log could not be written. SQLite itself calls only
+ * ENOSPC full; a quota and a file's size limit are as much. */
+static bool
+has_no_room(sqlite3 *db)
+{
+    static const int files[] = {SQLITE_FCNTL_FILE_POINTER, SQLITE_FCNTL_JOURNAL_POINTER};
+
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
+        sqlite3_file *file = NULL;
+        int error = 0;
+
+        if (sqlite3_file_control(db, "main", files[i], &file) == SQLITE_OK && file &&
+            file->pMethods &&
+            file->pMethods->xFileControl(file, SQLITE_FCNTL_LAST_ERRNO, &error) == SQLITE_OK &&
+            (error == ENOSPC || error == EDQUOT || error == EFBIG))
+            return true;
+    }
+    return false;
+}
+
 bool
 fail_sqlite(Embedded *q, const char *doing, Err *e)
 {
     int code = q->db ? sqlite3_extended_errcode(q->db) : SQLITE_NOMEM;
-    int system = q->db ? sqlite3_system_errno(q->db) : 0;
-    bool full = (code & 0xff) == SQLITE_FULL || system == ENOSPC || system == EDQUOT;
+    bool full =
+        (code & 0xff) == SQLITE_FULL || ((code & 0xff) == SQLITE_IOERR && has_no_room(q->db));
 
     return fail_code(e, full ? ERR_STORAGE_FULL : ERR_QUEUE_UNAVAILABLE, "%s in %s: %s (%d)", doing,
         q->dir, q->db ? sqlite3_errmsg(q->db) : "no memory", code);
@@ -157,12 +178,17 @@ ask_number(Embedded *q, StatementId id, int64_t preset, int64_t *number, Err *e)
 static bool
 begin(Embedded *q, bool durable, Err *e)
 {
+    int64_t from_ms = time_now_ms(), left_ms;
+
     q->waiting_delta = 0;
     buf_clear(&q->totals);
     if (!q->writes)
         return fail(e, QUEUE_UNAVAILABLE, "this handle only reads");
     if (!lock_take(q->lock, q->busy_ms))
         return fail(e, QUEUE_UNAVAILABLE, "waiting for %s/queue.lock: %m", q->dir);
+    /* Other programs lock the file without asking ours first: for them what is left must do. */
+    left_ms = from_ms + q->busy_ms - time_now_ms();
+    sqlite3_busy_timeout(q->db, left_ms > 0 ? (int)left_ms : 0);
     if (durable != q->durable_now) {
         if (sqlite3_exec(q->db,
                 durable ? "PRAGMA synchronous = FULL" : "PRAGMA synchronous = NORMAL", NULL, NULL,
@@ -362,8 +388,8 @@ embedded_find_key(Queue *queue, const char *key, Arena *arena, QueueRecord *reco
 static bool
 is_remembered(Embedded *q, QueuePut *put, Arena *arena, Err *e)
 {
-    sqlite3_stmt *statement =
-        ask(q, STATEMENT_REMEMBERED, e, "tt", put->idempotency_scope, put->idempotency_key);
+    sqlite3_stmt *statement = ask(q, STATEMENT_REMEMBERED, e, "tti", put->idempotency_scope,
+        put->idempotency_key, time_wall_us() - idempotency_us);
     const char *hash;
     Row row;
 
@@ -380,8 +406,9 @@ is_remembered(Embedded *q, QueuePut *put, Arena *arena, Err *e)
     return e->links == 0;
 }
 
+/* `limit`: of those that wait; 0: none. */
 static bool
-put_one(Embedded *q, QueuePut *put, uint64_t waiting, Arena *arena, Err *e)
+put_one(Embedded *q, QueuePut *put, uint64_t waiting, uint64_t limit, Arena *arena, Err *e)
 {
     bool ready = put->available_us <= time_wall_us();
 
@@ -391,7 +418,7 @@ put_one(Embedded *q, QueuePut *put, uint64_t waiting, Arena *arena, Err *e)
         if (e->links)
             return false;
     }
-    if (q->limit > 0 && waiting + (uint64_t)q->waiting_delta >= q->limit) {
+    if (limit > 0 && waiting + (uint64_t)q->waiting_delta >= limit) {
         put->verdict = QUEUE_PUT_FULL;
         return true;
     }
@@ -420,7 +447,7 @@ put_all(Embedded *q, QueuePut *put, size_t puts, Arena *arena, Err *e)
     if (!ask_number(q, STATEMENT_WAITING, 0, &waiting, e))
         return false;
     for (size_t i = 0; i < puts; i++)
-        if (!put_one(q, &put[i], (uint64_t)waiting, arena, e))
+        if (!put_one(q, &put[i], (uint64_t)waiting, q->limit, arena, e))
             return false;
     return true;
 }
@@ -547,22 +574,27 @@ may_write(const QueueWrite *w, const Look *is)
     return false;
 }
 
+/* RETRY and GIVE_BACK. What is sealed may have been published already, so it never runs again: only
+ * its lease ends. Its next take is no new attempt, so a RETRY counts itself. */
 static bool
-requeue(Embedded *q, const QueueWrite *w, int64_t seq, int64_t now_us, Err *e)
+requeue(Embedded *q, const QueueWrite *w, const Look *is, int64_t now_us, Err *e)
 {
     bool gives_back = w->op == QUEUE_GIVE_BACK;
     int64_t available_us = gives_back ? now_us : w->available_us;
     bool memory = w->error_code && strcmp(w->error_code, err_name(ERR_MEMORY_LIMIT)) == 0;
 
+    if (is->phase == QUEUE_PREPARED)
+        return run(q, STATEMENT_RELEASE, e, "iiiitt", is->seq, available_us, (int64_t)!gives_back,
+            (int64_t)gives_back, w->error_code, w->error_detail);
     q->waiting_delta++;
-    return run(q, STATEMENT_REQUEUE, e, "iiiiitti", seq, (int64_t)(available_us <= now_us),
+    return run(q, STATEMENT_REQUEUE, e, "iiiiitti", is->seq, (int64_t)(available_us <= now_us),
         available_us, (int64_t)gives_back, (int64_t)memory, w->error_code, w->error_detail, now_us);
 }
 
 static bool
-write_op(Embedded *q, const QueueWrite *w, int64_t seq, Err *e)
+write_op(Embedded *q, const QueueWrite *w, const Look *is, Err *e)
 {
-    int64_t now_us = time_wall_us(), until_ms = time_now_ms() + w->lease_ms;
+    int64_t now_us = time_wall_us(), until_ms = time_now_ms() + w->lease_ms, seq = is->seq;
     const char *boot = time_boot_id();
 
     switch (w->op) {
@@ -584,7 +616,7 @@ write_op(Embedded *q, const QueueWrite *w, int64_t seq, Err *e)
             (int64_t)w->peak_bytes);
     case QUEUE_RETRY:
     case QUEUE_GIVE_BACK:
-        return requeue(q, w, seq, now_us, e);
+        return requeue(q, w, is, now_us, e);
     case QUEUE_FAIL:
     case QUEUE_CANCELLED_NOW:
         return run(q, STATEMENT_END, e, "iiitttiii", seq,
@@ -612,7 +644,7 @@ write_one(Embedded *q, QueueWrite *w, Err *e)
         w->verdict = QUEUE_CANCEL_ASKED;
         return true;
     }
-    if (!write_op(q, w, is.seq, e)) {
+    if (!write_op(q, w, &is, e)) {
         /* The one constraint there is to break; what the statement did is undone. */
         if (w->op != QUEUE_PREPARE || sqlite3_errcode(q->db) != SQLITE_CONSTRAINT)
             return false;
@@ -678,6 +710,7 @@ static bool
 choose_prepared(Embedded *q, const QueueTake *take, Choice *choice, Err *e)
 {
     sqlite3_stmt *statement = ask(q, STATEMENT_RUNNING, e, "");
+    int64_t now_us = time_wall_us();
     Row row = ROW_ERROR;
 
     while (statement && (row = next_row(q, statement, e)) == ROW) {
@@ -686,7 +719,7 @@ choose_prepared(Embedded *q, const QueueTake *take, Choice *choice, Err *e)
         count_running(take, choice, (const char *)sqlite3_column_text(statement, 2),
             (const char *)sqlite3_column_text(statement, 3));
         if (choice->count < take->wanted && sqlite3_column_int(statement, 1) == QUEUE_PREPARED &&
-            lease_is_over(&lease))
+            sqlite3_column_int64(statement, 8) <= now_us && lease_is_over(&lease))
             choice->seq[choice->count++] = sqlite3_column_int64(statement, 0);
     }
     return statement && row == NO_ROW;
@@ -917,8 +950,7 @@ embedded_purge(Queue *queue, int64_t before_us, size_t most, size_t *purged, Err
     ok = run(q, STATEMENT_PURGE, e, "ii", before_us, (int64_t)most);
     if (ok)
         *purged = (size_t)sqlite3_changes(q->db);
-    ok = ok && run(q, STATEMENT_PURGE_IDEMPOTENCY, e, "i",
-                   time_wall_us() - IDEMPOTENCY_H * (int64_t)3600000000);
+    ok = ok && run(q, STATEMENT_PURGE_IDEMPOTENCY, e, "i", time_wall_us() - idempotency_us);
     return end(q, ok, false, e);
 }
 
@@ -952,8 +984,9 @@ fire_once(Embedded *q, QueueFire *fire, Arena *arena, Err *e)
     if (last_us >= fire->due_us)
         return true;
     fire->fired = true;
+    /* The limit is for those outside: a full queue would forget what is due. */
     return run(q, STATEMENT_SET_DUE, e, "ti", fire->schedule, fire->due_us) &&
-           (!fire->put || put_all(q, fire->put, 1, arena, e));
+           (!fire->put || put_one(q, fire->put, 0, 0, arena, e));
 }
 
 static bool

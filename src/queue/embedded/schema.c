@@ -108,28 +108,41 @@ open_lock(Embedded *q, Err *e)
     return q->lock >= 0 || fail(e, QUEUE_UNAVAILABLE, "opening %s: %m", path);
 }
 
+/* SQLite would make it readable by everybody, as far as the umask lets it; what it makes beside has
+ * the mode of the file. */
 static bool
-check_owner(const char *path, Err *e)
+make_file(const char *path, Err *e)
+{
+    int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+
+    if (fd < 0)
+        return errno == EEXIST || fail(e, QUEUE_UNAVAILABLE, "making %s: %m", path);
+    close(fd);
+    return true;
+}
+
+static bool
+check_file(const char *path, Err *e)
 {
     struct stat is;
 
     if (lstat(path, &is) != 0)
-        return errno == ENOENT || fail(e, QUEUE_UNAVAILABLE, "looking at %s: %m", path);
+        return fail(e, QUEUE_UNAVAILABLE, "looking at %s: %m", path);
     if (!S_ISREG(is.st_mode) || (is.st_uid != geteuid() && geteuid() != 0))
         return fail(e, QUEUE_UNAVAILABLE, "%s is not a file of ours", path);
-    return true;
+    return !(is.st_mode & (S_IRWXG | S_IRWXO)) ||
+           fail(e, QUEUE_UNAVAILABLE, "others may read or write %s: chmod 600", path);
 }
 
 bool
 schema_open(Embedded *q, Err *e)
 {
     char path[PATH_BYTES];
-    int flags = SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_NOFOLLOW | SQLITE_OPEN_READWRITE |
-                (q->writes ? SQLITE_OPEN_CREATE : 0);
+    int flags = SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_NOFOLLOW | SQLITE_OPEN_READWRITE;
 
     if (snprintf(path, sizeof path, "%s/queue.db", q->dir) >= (int)sizeof path)
         return fail(e, QUEUE_UNAVAILABLE, "the path of the data folder is too long");
-    if (!check_owner(path, e) || !open_lock(q, e))
+    if ((q->writes && !make_file(path, e)) || !check_file(path, e) || !open_lock(q, e))
         return false;
     if (sqlite3_open_v2(path, &q->db, flags, NULL) != SQLITE_OK)
         return fail_sqlite(q, path, e);
