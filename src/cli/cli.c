@@ -36,6 +36,15 @@ const CliFlag cli_global_flags[] = {
 };
 
 const CliCommand cli_commands[] = {
+    {"request", "TYPE", "asks for an export", cli_request_flags, false, cli_request, cli_request_more, 0, 1},
+    {"status", "ID…", "says how tasks are doing", NULL, false, cli_status, NULL, 1, CLI_WORDS_MAX},
+    {"watch", "ID…", "follows tasks to their end", NULL, false, cli_watch,
+        "Ctrl-C leaves and lets them run; twice in a second cancels them.\n", 1, CLI_WORDS_MAX},
+    {"list", "", "lists a user's files", cli_list_flags, false, cli_list, NULL, 0, 0},
+    {"download", "ID", "saves the file of an export, verified", cli_download_flags, false, cli_download,
+        "Prints where it is. Never overwrites a file.\n", 1, 1},
+    {"cancel", "ID…", "stops tasks, the database's query too", NULL, false, cli_cancel, NULL, 1, CLI_WORDS_MAX},
+    {"delete", "KEY|ID…", "deletes files", NULL, false, cli_delete, "Asks on a terminal, unless --yes says that it is meant.\n", 1, CLI_WORDS_MAX},
     {"demo-data", "[FILE]", "writes the demo database: an organisation in SQLite", cli_demo_data_flags, true, cli_demo_data, cli_demo_data_more, 0, 1},
     {"help", "[COMMAND]", "says what there is, or what a command does", NULL, false, cli_help, NULL, 0, 1},
     {0},
@@ -323,11 +332,10 @@ cli_help(Cli *c, Err *e)
 {
     const CliCommand *command = c->words > 0 ? find_command(c->word[0]) : NULL;
 
-    if (c->words > 0 && !command)
-        fail_unknown_command(c, c->word[0], e);
-    else
-        (void)show_help(c, command, e);
-    return err_exit_status(e->code);
+    bool ok = (command || c->words == 0) ? show_help(c, command, e)
+                                         : fail_unknown_command(c, c->word[0], e);
+
+    return cli_exit(ok, e);
 }
 
 /* Colour, a bar that moves and questions are for people in front of a terminal that can. */
@@ -456,11 +464,11 @@ run_command(Cli *c, int argc, char **argv, Err *e)
 
     c->json = asks_for_json(args);
     if (asks_for_help(args) && flags_find_word(args, cli_global_flags) < 0)
-        return show_help(c, NULL, e) ? EXIT_SUCCESS : err_exit_status(e->code);
+        return cli_exit(show_help(c, NULL, e), e);
     if (!take_command(c, args, e))
         return err_exit_status(e->code);
     if (asks_for_help(args + 1))
-        return show_help(c, c->command, e) ? EXIT_SUCCESS : err_exit_status(e->code);
+        return cli_exit(show_help(c, c->command, e), e);
     if (!take_args(c, args + 1, argc - 2, e))
         return err_exit_status(e->code);
     status = c->command->run(c, e);

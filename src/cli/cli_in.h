@@ -52,6 +52,8 @@ typedef struct {
     int words_min, words_max; /* how many words it takes; max 0 with min 0: none */
 } CliCommand;
 
+enum { CLI_WORDS_MAX = 64 }; /* of a command that takes "ID…" */
+
 /* Every command, in the order of help; name NULL ends. cli.c has the table. */
 extern const CliCommand cli_commands[];
 extern const CliFlag cli_global_flags[];
@@ -83,6 +85,13 @@ const char *const *cli_flags(const Cli *c, const char *name);
 /* "rowferry: <detail> (<code>)" and a hint, on standard error; the problem object with --json. */
 void cli_say_error(const Cli *c, const Err *e);
 
+/* How a command ends that did it, or did not. */
+static inline int
+cli_exit(bool ok, const Err *e)
+{
+    return ok ? 0 : err_exit_status(e->code);
+}
+
 /* A line on standard error, made printable; not with --quiet. */
 void cli_note(const Cli *c, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
@@ -90,6 +99,9 @@ void cli_note(const Cli *c, const char *fmt, ...) PRINTF_LIKE(2, 3);
  * INTERNAL, STORAGE_FULL. */
 bool cli_out(const void *data, size_t bytes, Err *e) MUST_CHECK;
 bool cli_printf(Err *e, const char *fmt, ...) MUST_CHECK PRINTF_LIKE(2, 3);
+
+/* A text on a line of its own there, with what could command a terminal shown as text_terminal. */
+bool cli_line(const char *text, Err *e) MUST_CHECK;
 
 /* flag.c: takes arguments apart, pure. `own` may be NULL. An optional argument is what stands
  * behind '=', or the next argument, if that is no flag and a word came before (so that in `request
@@ -118,7 +130,8 @@ typedef struct {
 } CliColumn;
 
 /* `row`: an array of objects. As --output says: a table of `column`, CSV of the same, one JSON
- * array, or a line each. With --json=FIELDS only those members. */
+ * array (of a command line with one word: the object alone), or a line each. With --json=FIELDS
+ * only those members. */
 bool cli_print_rows(const Cli *c, const json_t *row, const CliColumn *column, Err *e) MUST_CHECK;
 
 /* One JSON value on a line of its own (or, `pretty` and on a terminal, over several). */
@@ -130,12 +143,24 @@ void print_bytes(Buf *to, double bytes);
 void print_span(Buf *to, int64_t ms);
 
 /* param.c: -p name=value, -p name:=JSON and --params-file of this command line as one object, which
- * the caller owns. With `type`, a value after '=' becomes what the type declares; without it all
- * are texts. USAGE, VALIDATION_FAILED. */
+ * the caller owns. With `type`, a value after '=' becomes what the type declares; without it, and
+ * where it does not fit, it is a text. USAGE. */
 bool cli_params(const Cli *c, const ExportType *type, json_t **params, Err *e) MUST_CHECK;
 
-/* The same for one argument; pure. */
+enum { PARAM_NAME_BYTES = 128 };
+
+/* The same for one argument, added to `params`; pure. */
 bool param_parse(const char *text, const ExportType *type, json_t *params, Err *e) MUST_CHECK;
+
+/* What was given after '=' for this parameter; NULL: nothing, or raw JSON. */
+const char *param_text(const Cli *c, const char *wanted);
+
+/* The other way to read `text`, which became `value`: a text as the number or truth value that it
+ * spells (NULL if it spells none), and these as text. The caller owns it. */
+json_t *param_other_reading(const json_t *value, const char *text);
+
+/* A JSON object from a file, or from standard input ("-"); the caller owns it. USAGE. */
+bool cli_read_object(const char *path, json_t **object, Err *e) MUST_CHECK;
 
 /* The flags that both `request` and `dump` have: put them into the own table. */
 #define CLI_PARAM_FLAGS                                                                            \
@@ -144,8 +169,12 @@ bool param_parse(const char *text, const ExportType *type, json_t *params, Err *
         "params-file", 0, "FILE", .help = "A JSON object with filters; - is standard input."       \
     }
 
-/* All of a file, or of standard input ("-"); the caller frees `to`. */
+/* All of a file, or of standard input ("-"); the caller frees `to`. USAGE. */
 bool cli_read_file(const char *path, size_t bytes_max, Buf *to, Err *e) MUST_CHECK;
+
+/* request.c: --user, `preset`, ROWFERRY_USER, the login name. USAGE, and NULL, if it is no user's
+ * id. */
+const char *cli_user(const Cli *c, const char *preset, Err *e) MUST_CHECK;
 
 /* The commands that need a server. */
 int cli_request(Cli *c, Err *e);

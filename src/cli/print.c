@@ -54,6 +54,19 @@ cli_printf(Err *e, const char *fmt, ...)
     return cli_out(text, (size_t)bytes, e);
 }
 
+bool
+cli_line(const char *text, Err *e)
+{
+    Buf to = buf_new(OUT_BYTES_MAX);
+    bool ok;
+
+    text_terminal(&to, text, strlen(text));
+    buf_char(&to, '\n');
+    ok = buf_is_good(&to, e) && cli_out(to.data, to.bytes, e);
+    buf_free(&to);
+    return ok;
+}
+
 /* Three digits at most, no zeros behind the point: 1.25, 12.5, 410. */
 static void
 put_short(Buf *to, double x)
@@ -363,6 +376,8 @@ cli_print_rows(const Cli *c, const json_t *row, const CliColumn *column, Err *e)
         ok = put_csv(row, column, &to, e);
     else if (strcmp(c->output, "table") == 0)
         ok = put_table(row, column, &to, e);
+    else if (strcmp(c->output, "json") == 0 && c->words == 1 && json_array_size(row) == 1)
+        return cli_print_json(c, json_array_get(row, 0), true, e);
     else
         ok = put_json_rows(c, row, strcmp(c->output, "json") == 0, &to, e);
     return show(&to, ok, e);

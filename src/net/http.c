@@ -27,7 +27,7 @@ typedef struct {
     CURL *curl;
     const HttpCall *call;
     HttpAnswer *answer;
-    bool sink_refused;
+    bool sink_refused, gave_up;
 } Exchange;
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -91,12 +91,23 @@ take_body(char *data, size_t size, size_t count, void *with)
     long status = 0;
 
     (void)curl_easy_getinfo(x->curl, CURLINFO_RESPONSE_CODE, &status);
+    x->answer->status = (int)status;
     if (x->call->sink && status >= 200 && status < 300) {
         x->sink_refused = !x->call->sink(data, bytes, x->call->with);
         return x->sink_refused ? 0 : bytes;
     }
     buf_put(&x->answer->body, data, bytes);
     return x->answer->body.failed ? 0 : bytes;
+}
+
+static int
+ask_go_on(void *with, curl_off_t a, curl_off_t b, curl_off_t c, curl_off_t d)
+{
+    Exchange *x = with;
+
+    (void)a, (void)b, (void)c, (void)d;
+    x->gave_up = !x->call->go_on(x->call->with);
+    return x->gave_up;
 }
 
 /* What this machine serves itself is not asked for through a proxy. */
@@ -162,6 +173,11 @@ set_options(HttpClient *client, Exchange *x, struct curl_slist *headers, char *w
     curl_easy_setopt(c, CURLOPT_HEADERDATA, x);
     curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, take_body);
     curl_easy_setopt(c, CURLOPT_WRITEDATA, x);
+    if (call->go_on) {
+        curl_easy_setopt(c, CURLOPT_NOPROGRESS, 0L);
+        curl_easy_setopt(c, CURLOPT_XFERINFOFUNCTION, ask_go_on);
+        curl_easy_setopt(c, CURLOPT_XFERINFODATA, x);
+    }
     if (is_loopback(call->url))
         curl_easy_setopt(c, CURLOPT_PROXY, "");
     if (strcmp(method, "HEAD") == 0) {
@@ -194,6 +210,8 @@ fail_call(const Exchange *x, CURLcode code, const char *why, Err *e)
     url_show(x->call->url, &shown);
     if (x->sink_refused)
         fail(e, CANCELLED, "the receiver of %s ended the call", shown.data);
+    else if (x->gave_up)
+        fail(e, INTERRUPTED, "the call of %s was given up", shown.data);
     else if (x->answer->body.failed || x->answer->headers.failed)
         fail(e, SIZE_LIMIT, "the answer of %s is larger than it may be", shown.data);
     else if (code == CURLE_URL_MALFORMAT ||

@@ -22,9 +22,12 @@ typedef struct {
     int64_t timeout_ms;         /* of the whole call */
     int64_t connect_timeout_ms; /* 0: the same */
     size_t answer_bytes_max;    /* of the answer when it goes into `answer->body` */
-    /* Where the body of a 2xx answer goes, if not into `answer->body`. False ends the call. */
+    /* Where the body of a 2xx answer goes, if not into `answer->body`; answer->status is known by
+     * then. False ends the call. */
     bool (*sink)(const void *data, size_t bytes, void *with);
-    void *with;
+    /* Asked once a second at least, and after each signal; false gives the call up. NULL: never. */
+    bool (*go_on)(void *with);
+    void *with; /* of both */
 } HttpCall;
 
 typedef struct {
@@ -37,9 +40,9 @@ HttpClient *http_client_new(const char *user_agent, Err *e) MUST_CHECK;
 void http_client_free(HttpClient *client);
 
 /* SERVER_UNREACHABLE (cannot connect, cut), WAITED_TOO_LONG (deadline), SIZE_LIMIT (more than
- * answer_bytes_max), CANCELLED (the sink said no), USAGE (no http URL). An answer with any status
- * is success. No redirects; a proxy only as the environment says, and never for loopback. After a
- * failure there is nothing to free. */
+ * answer_bytes_max), CANCELLED (the sink said no), INTERRUPTED (go_on did), USAGE (no http URL). An
+ * answer with any status is success. No redirects; a proxy only as the environment says, and never
+ * for loopback. After a failure there is nothing to free. */
 bool http_call(HttpClient *client, const HttpCall *call, HttpAnswer *answer, Err *e) MUST_CHECK;
 
 /* First header of this name (case-blind), copied; false if there is none. */

@@ -132,6 +132,27 @@ refuse(const void *data, size_t bytes, void *with)
     return false;
 }
 
+static bool
+is_asked_twice(void *with)
+{
+    return ++*(int *)with < 2;
+}
+
+static void
+test_giving_up(void **state)
+{
+    int asks = 0;
+    HttpCall c = {.go_on = is_asked_twice, .with = &asks};
+    HttpAnswer a;
+    Err e = {0};
+
+    (void)state;
+    keeps_silent = true;
+    assert_false(call(&c, "HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n1", &a, &e));
+    assert_int_equal(e.code, ERR_INTERRUPTED);
+    assert_int_equal(asks, 2);
+}
+
 static void
 test_failures(void **state)
 {
@@ -195,6 +216,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         EACH(test_answers),
         EACH(test_redirect_is_an_answer),
+        EACH(test_giving_up),
         EACH(test_failures),
         EACH(test_nobody_there),
     };
