@@ -1,0 +1,365 @@
+"""What `make bench` measures: rowferry beside its peers, in turn, in one run.
+
+Every line of the table is a median over ROUNDS rounds; two sides of a ratio take turns in each round, so that a machine
+whose speed drifts changes both. Needs only Python's own library, the sqlite3 shell and bench/paced.c.
+
+    run.py            all of it
+    run.py rows post  only these
+"""
+
+import http.client
+import json
+import os
+import platform
+import re
+import resource
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+ROWFERRY = os.environ.get("ROWFERRY_PROGRAM", os.path.join(ROOT, "build", "rowferry"))
+PACED = os.path.join(ROOT, "build", "bench", "paced")
+QUICK = os.environ.get("QUICK") == "1"
+ROUNDS = 3
+ROWS = 500_000 if QUICK else 5_000_000
+POST_SECONDS = 5 if QUICK else 20
+TINY = 5_000 if QUICK else 30_000
+TYPE_QUERY = "SELECT timestamp, source, target, type, weight FROM interactions ORDER BY timestamp"
+
+table = []
+
+
+def line(what, ours, peer="", ratio="", aim=""):
+    table.append((what, ours, peer, ratio, aim))
+    print(f"  {what}: {ours}{'  |  ' + peer if peer else ''}{'  |  ' + ratio if ratio else ''}", flush=True)
+
+
+def measured(command, out):
+    """Seconds, processor seconds and peak resident bytes of a command whose standard output goes to a file."""
+    began = time.monotonic()
+    with open(out, "wb") as to:
+        child = subprocess.Popen(command, stdout=to, stderr=subprocess.PIPE)
+        errors = child.stderr.read()
+        _, status, usage = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+    if child.returncode != 0:
+        raise SystemExit(f"{command[0]} ended with {child.returncode}: {errors.decode(errors='replace')[:400]}")
+    return time.monotonic() - began, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024
+
+
+class Service:
+    """rowferry serve on a free port, in a fresh folder."""
+
+    def __init__(self, demo, **environment):
+        self.dir = tempfile.mkdtemp(prefix="rowferry-bench.")
+        os.chmod(self.dir, 0o700)
+        self.log = os.path.join(self.dir, "log")
+        data = os.path.join(self.dir, "data")
+        os.mkdir(data, 0o700)
+        os.link(demo, os.path.join(data, "demo.db")) if os.stat(demo).st_dev == os.stat(data).st_dev \
+            else shutil.copy(demo, os.path.join(data, "demo.db"))
+        self.process = subprocess.Popen(
+            [ROWFERRY, "serve", "--data-dir", data, "--port", "0", "--log-format", "json"],
+            stderr=open(self.log, "wb"), env={**os.environ, **environment})
+        deadline = time.monotonic() + 15
+        self.url = None
+        while not self.url:
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise SystemExit("the service did not start:\n" + open(self.log).read()[-2000:])
+            for text in open(self.log):
+                found = re.search(r'"event":"role.started".*"url":"http://127.0.0.1:(\d+)"', text)
+                if found:
+                    self.port = int(found.group(1))
+                    self.url = f"http://127.0.0.1:{self.port}"
+            time.sleep(0.02)
+        self.http = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        while True:  # the worker and its children are up
+            if self.metric("rowferry_workers") or time.monotonic() > deadline:
+                break
+            time.sleep(0.05)
+
+    def call(self, method, path, body=None):
+        self.http.request(method, path, json.dumps(body) if body else None,
+                          {"Content-Type": "application/json"} if body else {})
+        answer = self.http.getresponse()
+        text = answer.read()
+        return answer.status, text
+
+    def request(self, export_type, **params):
+        status, text = self.call("POST", "/api/exports/request",
+                                 {"export_type": export_type, "params": params, "user_id": "bench"})
+        if status != 202:
+            raise SystemExit(f"POST: {status} {text[:300]}")
+        return json.loads(text)["task_id"]
+
+    def wait(self, task, seconds=600):
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            body = json.loads(self.call("GET", f"/api/exports/{task}/status?wait=10")[1])
+            if body["status"] in ("completed", "failed"):
+                return body
+        raise SystemExit("the export did not end")
+
+    def metric(self, name):
+        total = 0.0
+        for text in self.call("GET", "/metrics")[1].decode().splitlines():
+            if re.match(name + r"[{ ]", text):
+                total += float(text.rsplit(" ", 1)[1])
+        return total
+
+    def pids(self):
+        """The supervisor and all below it, with their command lines."""
+        found, parents = {}, {}
+        for name in os.listdir("/proc"):
+            if name.isdigit():
+                try:
+                    stat = open(f"/proc/{name}/stat").read()
+                    parents[int(name)] = int(stat[stat.rindex(")") + 2:].split()[1])
+                except OSError:
+                    pass
+        for pid in parents:
+            at = pid
+            while at in parents and at != self.process.pid:
+                at = parents[at]
+            if at == self.process.pid:
+                try:
+                    found[pid] = open(f"/proc/{pid}/cmdline").read().replace("\0", " ")
+                except OSError:
+                    pass
+        return found
+
+    def stop(self):
+        self.http.close()
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(60)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+
+def proc_value(pid, name, file="status"):
+    try:
+        for text in open(f"/proc/{pid}/{file}"):
+            if text.startswith(name + ":"):
+                return int(text.split()[1]) * 1024
+    except OSError:
+        pass
+    return 0
+
+
+class Peak(threading.Thread):
+    """The highest resident size of any child, by the kernel's own high-water mark."""
+
+    def __init__(self, service):
+        super().__init__(daemon=True)
+        self.service, self.peak, self.ends = service, 0, threading.Event()
+
+    def run(self):
+        while not self.ends.wait(0.1):
+            for pid, command in self.service.pids().items():
+                if " child " in command:
+                    self.peak = max(self.peak, proc_value(pid, "VmHWM"))
+
+    def end(self):
+        self.ends.set()
+        self.join()
+        return self.peak
+
+
+def demo(name, employees, interactions):
+    path = os.path.join(ROOT, "build", "bench", f"{name}-{employees}-{interactions}.db")
+    if not os.path.exists(path):
+        began = time.monotonic()
+        subprocess.run([ROWFERRY, "demo-data", path, "--employees", str(employees), "--interactions",
+                        str(interactions), "--seed", "1"], check=True, stdout=subprocess.DEVNULL)
+        print(f"  made {os.path.basename(path)} in {time.monotonic() - began:.1f} s", flush=True)
+    return path
+
+
+def count_lines(path):
+    with open(path, "rb") as file:
+        return sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
+
+
+def bench_rows():
+    """interaction_history from SQLite to a CSV file, beside the sqlite3 shell."""
+    path = demo("rows", 2000, ROWS)
+    out = os.path.join(ROOT, "build", "bench", "out")
+    ours, peer = [], []
+    shell = ["sqlite3", "-csv", "-header", path, TYPE_QUERY]
+    dump = [ROWFERRY, "dump", "interaction_history", "-q", "-o", "-"]
+    os.environ["TIMESCALE_URL"] = "sqlite:" + path
+    measured(dump, out + ".ours")  # both read a warm cache
+    measured(shell, out + ".peer")
+    for n in range(ROUNDS):
+        turn = [(dump, ours, ".ours"), (shell, peer, ".peer")]
+        for command, to, ending in turn if n % 2 == 0 else reversed(turn):
+            to.append(measured(command, out + ending))
+    del os.environ["TIMESCALE_URL"]
+    lines = [count_lines(out + ending) for ending in (".ours", ".peer")]
+    if lines[0] != ROWS + 1 or lines[0] != lines[1]:
+        raise SystemExit(f"rows differ: {lines}")
+    a, b = statistics.median(x[0] for x in ours), statistics.median(x[0] for x in peer)
+    line(f"SQLite to CSV, {ROWS:,} rows, wall", f"{a:.2f} s, {ROWS / a / 1e6:.2f} M rows/s",
+         f"sqlite3 -csv {b:.2f} s", f"{b / a:.2f} x as fast", ">= 2 x")
+    a, b = statistics.median(x[1] for x in ours), statistics.median(x[1] for x in peer)
+    line("  the same, processor seconds", f"{a:.2f} s", f"sqlite3 -csv {b:.2f} s", f"{a / b:.2f} of its")
+    line("  the same, peak resident", f"{max(x[2] for x in ours) / 1e6:.1f} MB",
+         f"sqlite3 -csv {max(x[2] for x in peer) / 1e6:.1f} MB", "", "< 32 MB")
+    for ending in (".ours", ".peer"):
+        os.remove(out + ending)
+
+    service = Service(path)
+    try:
+        peak = Peak(service)
+        peak.start()
+        began = time.monotonic()
+        done = service.wait(service.request("interaction_history"))
+        took = time.monotonic() - began
+        resident = peak.end()
+        if done["status"] != "completed" or done["row_count"] != ROWS:
+            raise SystemExit(f"not completed: {done}")
+        line(f"the same through the service, POST to completed", f"{took:.2f} s, {ROWS / took / 1e6:.2f} M rows/s")
+        line("  a child's peak resident (VmHWM)", f"{resident / 1e6:.1f} MB", "", "", "< 32 MB")
+    finally:
+        service.stop()
+
+
+def paced(service, *words):
+    body = json.dumps({"export_type": "employee_metrics", "params": {}, "user_id": "bench"})
+    out = subprocess.run([PACED, "--port", str(service.port), "--body", body, *words, "POST",
+                          "/api/exports/request"], check=True, capture_output=True, timeout=POST_SECONDS + 60)
+    result = json.loads(out.stdout)
+    if result["refused"] or result["broken"] or result["unanswered"]:
+        raise SystemExit(f"not every request was accepted: {result} {out.stderr.decode()[:300]}")
+    return result
+
+
+def drained(service, want, seconds):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if service.metric("rowferry_exports_finished_total") >= want:
+            return
+        time.sleep(0.01)
+    raise SystemExit(f"only {service.metric('rowferry_exports_finished_total')} of {want} exports ended")
+
+
+def bench_post():
+    """POST on the durable SQLite queue, by the clock and at saturation; exports of ten rows."""
+    path = demo("tiny", 10, 200)
+    p50, p99, most = [], [], []
+    for _ in range(ROUNDS):
+        service = Service(path)
+        try:
+            result = paced(service, "--rate", "500", "--seconds", str(POST_SECONDS))
+            drained(service, result["good"], 60)
+            p50.append(result["p50_ms"])
+            p99.append(result["p99_ms"])
+            most.append(result["max_ms"])
+        finally:
+            service.stop()
+    line("POST at 500/s while a worker runs them, p50 / p99 / max",
+         f"{statistics.median(p50):.2f} / {statistics.median(p99):.2f} / {statistics.median(most):.2f} ms",
+         "", "", "p99 < 5 ms (aim 3)")
+
+    rates, worst = [], []
+    for _ in range(ROUNDS):
+        service = Service(path, ROWFERRY_QUEUE_LIMIT="1000000")
+        try:
+            for pid, command in service.pids().items():  # nothing but the api: T12's figure
+                if " worker" in command or " child" in command:
+                    os.kill(pid, signal.SIGSTOP)
+            result = paced(service, "--connections", "64", "--seconds", str(POST_SECONDS / 4))
+            rates.append(result["rate"])
+            worst.append(result["p99_ms"])
+        finally:
+            for pid in service.pids():
+                os.kill(pid, signal.SIGKILL)
+            service.stop()
+    line("POST at saturation, 64 connections, no worker", f"{statistics.median(rates):,.0f}/s, p99 "
+         f"{statistics.median(worst):.1f} ms", "", "", "aim 10,000/s")
+
+    rates = []
+    for _ in range(ROUNDS):
+        service = Service(path)
+        try:
+            began = time.monotonic()
+            result = paced(service, "--connections", "64", "--requests", str(TINY), "--seconds", "120")
+            posted = time.monotonic() - began
+            drained(service, TINY, 300)
+            rates.append((TINY / (time.monotonic() - began), result["good"] / posted))
+        finally:
+            service.stop()
+    rates.sort()
+    line(f"exports of 10 rows, first POST to the last one finished, {TINY:,}",
+         f"{rates[ROUNDS // 2][0]:,.0f}/s (POST meanwhile {rates[ROUNDS // 2][1]:,.0f}/s)", "", "", "aim 3,000/s")
+
+
+def bench_idle():
+    """What the service costs when nobody asks."""
+    service = Service(demo("tiny", 10, 200))
+    try:
+        service.wait(service.request("employee_metrics"))
+        service.http.close()
+        time.sleep(2)
+        before = {pid: switches(pid) for pid in service.pids()}
+        time.sleep(10)
+        after = {pid: switches(pid) for pid in service.pids()}
+        pss = sum(proc_value(pid, "Pss", "smaps_rollup") for pid in after)
+        line("idle, all roles, PSS", f"{pss / 1e6:.1f} MB in {len(after)} processes", "", "", "<= 20 MB")
+        line("idle, wake-ups a second", f"{sum(after[p] - before.get(p, 0) for p in after) / 10:.1f}")
+    finally:
+        service.stop()
+    took = []
+    for _ in range(ROUNDS):
+        began = time.monotonic()
+        service = Service(demo("tiny", 10, 200))
+        task = service.request("employee_metrics")
+        service.wait(task)
+        took.append((time.monotonic() - began) * 1000)
+        service.stop()
+    line("start to first finished export", f"{statistics.median(took):.0f} ms", "", "", "aim 100 ms")
+
+
+def switches(pid):
+    total = 0
+    try:
+        for task in os.listdir(f"/proc/{pid}/task"):
+            for text in open(f"/proc/{pid}/task/{task}/status"):
+                if text.startswith("voluntary_ctxt_switches"):
+                    total += int(text.split()[1])
+    except OSError:
+        pass
+    return total
+
+
+BENCHES = {"rows": bench_rows, "post": bench_post, "idle": bench_idle}
+
+
+def main():
+    wanted = sys.argv[1:] or list(BENCHES)
+    if any(name not in BENCHES for name in wanted):
+        raise SystemExit(f"usage: run.py [{' '.join(BENCHES)}]")
+    version = subprocess.run([ROWFERRY, "version"], capture_output=True, text=True).stdout.split("\n")[0]
+    print(f"bench: {version}; {os.cpu_count()} cores, {platform.machine()}; medians of {ROUNDS} rounds"
+          f"{'; QUICK' if QUICK else ''}", flush=True)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (4096, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    for name in wanted:
+        print(f"{name}: {BENCHES[name].__doc__}", flush=True)
+        BENCHES[name]()
+    head = ("what", "rowferry", "peer", "ratio", "aim")
+    widths = [max(len(row[i]) for row in [head, *table]) for i in range(5)]
+    print()
+    for row in [head, tuple("-" * w for w in widths), *table]:
+        print("| " + " | ".join(text.ljust(w) for text, w in zip(row, widths)) + " |")
+
+
+if __name__ == "__main__":
+    main()

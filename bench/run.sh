@@ -1,0 +1,7 @@
+#!/usr/bin/env bash
+# `make bench`: rowferry and its peers in one run; prints ratios and peak memory. QUICK=1 takes a tenth of the rows.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+mkdir -p build/bench
+"${CC:-gcc}" -std=c17 -D_GNU_SOURCE -O2 -Wall -Wextra -o build/bench/paced bench/paced.c
+exec python3 bench/run.py "$@"
