@@ -30,7 +30,7 @@ ROUNDS = 3
 ROWS = 500_000 if QUICK else 5_000_000
 POST_SECONDS = 5 if QUICK else 20
 TINY = 5_000 if QUICK else 30_000
-TYPE_QUERY = "SELECT timestamp, source, target, type, weight FROM interactions ORDER BY timestamp"
+TYPE_QUERY = "SELECT timestamp, source, target, type, weight FROM interactions"
 
 table = []
 
