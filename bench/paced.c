@@ -1,11 +1,14 @@
 /*
- * paced: sends one HTTP request again and again over keep-alive connections, and prints latencies as JSON.
+ * paced: sends one HTTP request again and again over keep-alive connections, and prints latencies
+ * as JSON.
  *
- * With --rate it is open-loop: requests leave by the clock, and the time of each counts from when it should have left,
- * so that a server that stalls cannot hide it. Without, each connection sends its next request when the last is
- * answered (saturation). One thread, one epoll; needs nothing of rowferry, so it measures any server alike.
+ * With --rate it is open-loop: requests leave by the clock, and the time of each counts from when
+ * it should have left, so that a server that stalls cannot hide it. Without, each connection sends
+ * its next request when the last is answered (saturation). One thread, one epoll; needs nothing of
+ * rowferry, so it measures any server alike.
  *
- *   paced --port 8000 --rate 500 --seconds 20 --connections 64 --body '{"a":1}' POST /api/exports/request
+ *   paced --port 8000 --rate 500 --seconds 20 --connections 64 --body '{"a":1}' POST
+ * /api/exports/request
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -343,8 +346,8 @@ main(int argc, char **argv)
 
     if (latencies > 0)
         qsort(latency_ns, latencies, sizeof *latency_ns, compare);
-    printf("{\"sent\":%" PRIu64 ",\"good\":%" PRIu64 ",\"refused\":%" PRIu64
-           ",\"broken\":%" PRIu64 ",\"unanswered\":%" PRIu64
+    printf("{\"sent\":%" PRIu64 ",\"good\":%" PRIu64 ",\"refused\":%" PRIu64 ",\"broken\":%" PRIu64
+           ",\"unanswered\":%" PRIu64
            ",\"seconds\":%.3f,\"rate\":%.1f,\"p50_ms\":%.3f,\"p90_ms\":%.3f,\"p99_ms\":%.3f,"
            "\"p999_ms\":%.3f,\"max_ms\":%.3f}\n",
         sent, good, refused, broken, late, (double)took_ns / 1e9,

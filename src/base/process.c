@@ -143,12 +143,14 @@ uint64_t
 process_resident_bytes(pid_t pid)
 {
     char path[64], text[256];
-    unsigned long long size, resident;
+    const char *second;
+    uint64_t pages;
 
     snprintf(path, sizeof path, "/proc/%ld/statm", (long)pid);
-    if (!read_proc(path, text, sizeof text) || sscanf(text, "%llu %llu", &size, &resident) != 2)
+    if (!read_proc(path, text, sizeof text) || !(second = strchr(text, ' ')))
         return 0;
-    return resident * (uint64_t)sysconf(_SC_PAGESIZE);
+    pages = strtoull(second, NULL, 10);
+    return pages * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
 uint64_t

@@ -212,11 +212,10 @@ read_sequence(Reader *r, json_t *array, Place *place, unsigned depth)
         yaml_event_t event;
         Place *element;
         json_t *value;
-        bool at_end;
 
         if (!next_event(r, &event))
             return false;
-        if ((at_end = event.type == YAML_SEQUENCE_END_EVENT)) {
+        if (event.type == YAML_SEQUENCE_END_EVENT) {
             yaml_event_delete(&event);
             return true;
         }

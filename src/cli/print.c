@@ -118,7 +118,9 @@ print_span(Buf *to, int64_t ms)
     if (ms < 1000) {
         buf_printf(to, "%lld ms", (long long)(ms > 0 ? ms : 0));
     } else if (ms < 9950) {
-        put_short(to, (double)((ms + 50) / 100) / 10);
+        int64_t tenths = (ms + 50) / 100;
+
+        put_short(to, (double)tenths / 10);
         buf_text(to, " s");
     } else if (s < 60) {
         buf_printf(to, "%lld s", (long long)s);

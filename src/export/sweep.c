@@ -109,14 +109,14 @@ static bool
 count(Sweep *s, Err *e)
 {
     static const char *const ok[] = {"ok", NULL};
+    int64_t now_s = time_wall_us() / 1000000;
     char objects[128], bytes[128], last[128], runs[128], deleted[128];
     const QueueTotal totals[] = {
         {metric_series(METRIC_STORAGE_OBJECTS, 0, objects, sizeof objects, NULL),
             (double)s->result->objects, true},
         {metric_series(METRIC_STORAGE_BYTES, 0, bytes, sizeof bytes, NULL),
             (double)s->result->bytes, true},
-        {metric_series(METRIC_CLEANUP_LAST, 0, last, sizeof last, NULL),
-            (double)(time_wall_us() / 1000000), true},
+        {metric_series(METRIC_CLEANUP_LAST, 0, last, sizeof last, NULL), (double)now_s, true},
         {metric_series(METRIC_CLEANUP_RUNS, 0, runs, sizeof runs, ok), 1, false},
         {metric_series(METRIC_CLEANUP_DELETED, 0, deleted, sizeof deleted, NULL),
             (double)s->result->deleted, false},

@@ -391,9 +391,8 @@ is_remembered(Embedded *q, QueuePut *put, Arena *arena, Err *e)
     sqlite3_stmt *statement = ask(q, STATEMENT_REMEMBERED, e, "tti", put->idempotency_scope,
         put->idempotency_key, time_wall_us() - idempotency_us);
     const char *hash;
-    Row row;
 
-    if (!statement || (row = next_row(q, statement, e)) != ROW)
+    if (!statement || next_row(q, statement, e) != ROW)
         return false;
     hash = (const char *)sqlite3_column_text(statement, 0);
     if (hash && strcmp(hash, put->idempotency_hash) == 0) {

@@ -205,7 +205,7 @@ static bool
 connect(SqliteSource *s, Err *e)
 {
     char path[PATH_MAX];
-    struct stat is;
+    struct stat is = {0};
 
     if (!resolve(s->spec->url, path, &is, e)) {
         close_kept();

@@ -369,7 +369,7 @@ read_sealed(const char *text, Sealed *sealed, Err *e)
 static bool
 is_sealed_file(int folder, const char *name, const Sealed *sealed, bool *there)
 {
-    struct stat is;
+    struct stat is = {0};
 
     *there = fstatat(folder, name, &is, AT_SYMLINK_NOFOLLOW) == 0;
     return *there && S_ISREG(is.st_mode) && is.st_dev == sealed->device &&
