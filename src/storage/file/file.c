@@ -393,7 +393,7 @@ static bool
 file_publish(Storage *s, const char *sealed_text, Sink *object, Err *e)
 {
     FileStorage *f = (FileStorage *)s;
-    Sealed sealed;
+    Sealed sealed = {0};
 
     (void)object;
     if (!read_sealed(sealed_text, &sealed, e))
@@ -428,7 +428,7 @@ static bool
 file_discard(Storage *s, const char *sealed_text, Err *e)
 {
     FileStorage *f = (FileStorage *)s;
-    Sealed sealed;
+    Sealed sealed = {0};
 
     if (!read_sealed(sealed_text, &sealed, e))
         return false;
