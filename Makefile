@@ -78,7 +78,13 @@ $(O)/%.o: %.c
 	$(call TELL,CC)
 	$(QUIET)$(CC) $(ALL_CFLAGS) -c -o $@ $<
 
-$(O)/src/base/version.o $(O)/src/cli/cli.o: ALL_CFLAGS += -DROWFERRY_COMMIT='"$(COMMIT)"'
+# Rewritten only when the commit is another one.
+.PHONY: FORCE
+$(O)/commit: FORCE
+	@mkdir -p $(@D)
+	@echo '$(COMMIT)' | cmp -s - $@ || echo '$(COMMIT)' > $@
+$(O)/src/base/version.o: $(O)/commit
+$(O)/src/base/version.o: ALL_CFLAGS += -DROWFERRY_COMMIT='"$(COMMIT)"'
 
 $(O)/gen/types.c: $(wildcard types/*.yaml) tools/embed.awk
 	@mkdir -p $(@D)

@@ -7,18 +7,23 @@
 #include <unistd.h>
 
 #include "api/api.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "base/process.h"
 #include "base/text.h"
+#include "base/yaml.h"
 #include "beat/beat.h"
 #include "beat/cron.h"
 #include "child/child.h"
 #include "cli/cli.h"
 #include "export/kinds.h"
+#include "flow/sink.h"
+#include "net/http.h"
 #include "supervisor/supervisor.h"
 #include "worker/worker.h"
 
 extern const SourceKind source_sqlite;
+const char *source_sqlite_library_version(void);
 extern const EncoderKind format_csv;
 extern const CodecKind codec_none;
 extern const StorageKind storage_file;
@@ -30,6 +35,15 @@ static const CodecKind *const codecs[] = {&codec_none, NULL};
 static const StorageKind *const storages[] = {&storage_file, NULL};
 static const QueueKind *const queues[] = {&queue_embedded, NULL};
 static const Kinds kinds = {sources, formats, codecs, storages, queues};
+
+static const CliLibrary libraries[] = {
+    {"SQLite", source_sqlite_library_version},
+    {"OpenSSL", digest_library_version},
+    {"libcurl", http_library_version},
+    {"Jansson", json_library_version},
+    {"libyaml", yaml_library_version},
+    {NULL, NULL},
+};
 
 enum { CONFIG_BYTES_MAX = 64 << 20, EXIT_CANNOT_START = 1, EXIT_WRONG_CONFIG = 2 };
 
@@ -189,5 +203,5 @@ main(int argc, char **argv)
         return run_child(argc - 1, argv + 1);
     for (size_t i = 0; i < ROLES; i++)
         known[i] = &roles[i].is;
-    return cli_run(argc, argv, &kinds, known);
+    return cli_run(argc, argv, &(CliProgram){&kinds, known, libraries, check_rooms});
 }

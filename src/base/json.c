@@ -259,3 +259,9 @@ json_bool_or(const json_t *object, const char *member, bool preset)
 
     return json_is_boolean(value) ? json_is_true(value) : preset;
 }
+
+const char *
+json_library_version(void)
+{
+    return jansson_version_str();
+}

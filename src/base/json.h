@@ -27,6 +27,8 @@ bool json_write_canonical(const json_t *value, Buf *to, Err *e) MUST_CHECK;
 /* Compact, members in their order. Appended to `to`. */
 bool json_write(const json_t *value, Buf *to, Err *e) MUST_CHECK;
 
+const char *json_library_version(void);
+
 /* Member as text / integer / bool, or the preset if it is missing or of another type. */
 const char *json_text_or(const json_t *object, const char *member, const char *preset);
 int64_t json_int_or(const json_t *object, const char *member, int64_t preset);

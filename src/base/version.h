@@ -1,10 +1,10 @@
-/* What this program calls itself. ROWFERRY_COMMIT comes from the build. */
+/* What this program calls itself. */
 #ifndef BASE_VERSION_H
 #define BASE_VERSION_H
 
 #define ROWFERRY_VERSION "0.1.0"
-#ifndef ROWFERRY_COMMIT
-#define ROWFERRY_COMMIT "unknown"
-#endif
+
+/* The commit it was built from, 12 digits; "unknown" outside of a repository. Static. */
+const char *version_commit(void);
 
 #endif

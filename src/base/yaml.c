@@ -515,3 +515,9 @@ yaml_line(const Yaml *y, const char *pointer)
     }
     return place->line;
 }
+
+const char *
+yaml_library_version(void)
+{
+    return yaml_get_version_string();
+}

@@ -25,6 +25,8 @@ const json_t *yaml_value(const Yaml *y); /* lives until yaml_close */
 const char *yaml_name(const Yaml *y);
 void yaml_close(Yaml *y); /* NULL is fine */
 
+const char *yaml_library_version(void);
+
 /* The line of the node at this JSON pointer (of its key, for a member); of the nearest parent if
  * unknown. */
 unsigned yaml_line(const Yaml *y, const char *pointer);

@@ -45,6 +45,11 @@ const CliCommand cli_commands[] = {
         "Prints where it is. Never overwrites a file.\n", 1, 1},
     {"cancel", "ID…", "stops tasks, the database's query too", NULL, false, cli_cancel, NULL, 1, CLI_WORDS_MAX},
     {"delete", "KEY|ID…", "deletes files", NULL, false, cli_delete, "Asks on a terminal, unless --yes says that it is meant.\n", 1, CLI_WORDS_MAX},
+    {"dump", "[TYPE]", "runs an export here and now, without a server", cli_dump_flags, true, cli_dump, cli_dump_more, 0, 1},
+    {"types", "[NAME]", "what can be exported, and how to ask for it", cli_types_flags, true, cli_types, cli_types_more, 0, 1},
+    {"doctor", "", "tries configuration, queue, storage and sources; says what to fix", NULL, true, cli_doctor, NULL, 0, 0},
+    {"config", "show", "every option, its value, and where that came from", NULL, true, cli_config, NULL, 1, 1},
+    {"version", "", "this program's version and those of its libraries", NULL, false, cli_version, NULL, 0, 0},
     {"demo-data", "[FILE]", "writes the demo database: an organisation in SQLite", cli_demo_data_flags, true, cli_demo_data, cli_demo_data_more, 0, 1},
     {"help", "[COMMAND]", "says what there is, or what a command does", NULL, false, cli_help, NULL, 0, 1},
     {0},
@@ -476,10 +481,15 @@ run_command(Cli *c, int argc, char **argv, Err *e)
 }
 
 int
-cli_run(int argc, char **argv, const Kinds *kinds, const CliRole *const *role)
+cli_run(int argc, char **argv, const CliProgram *program)
 {
     Arena *arena = arena_new(PROCESS_BYTES_MAX);
-    Cli c = {.kinds = kinds, .role = role, .arena = arena, .output = "table", .url = default_url};
+    Cli c = {.program = program,
+        .kinds = program->kinds,
+        .role = program->role,
+        .arena = arena,
+        .output = "table",
+        .url = default_url};
     Err e = {0};
     int status = EXIT_FAILURE;
 

@@ -60,11 +60,12 @@ extern const CliFlag cli_global_flags[];
 
 struct Cli {
     const CliCommand *command;
-    const Kinds *kinds;
-    const CliRole *const *role;
-    Arena *arena;         /* of the process */
-    const Config *config; /* of a local command; else NULL */
-    char **word;          /* what is not a flag, NULL-ended */
+    const CliProgram *program;
+    const Kinds *kinds;         /* the program's */
+    const CliRole *const *role; /* the program's */
+    Arena *arena;               /* of the process */
+    const Config *config;       /* of a local command; else NULL */
+    char **word;                /* what is not a flag, NULL-ended */
     int words;
     CliArgs args;
     /* the global flags */
@@ -98,7 +99,6 @@ void cli_note(const Cli *c, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /* Standard output, written at once. A closed pipe ends the process quietly, as SIGPIPE does.
  * INTERNAL, STORAGE_FULL. */
 bool cli_out(const void *data, size_t bytes, Err *e) MUST_CHECK;
-bool cli_printf(Err *e, const char *fmt, ...) MUST_CHECK PRINTF_LIKE(2, 3);
 
 /* A text on a line of its own there, with what could command a terminal shown as text_terminal. */
 bool cli_line(const char *text, Err *e) MUST_CHECK;
@@ -196,6 +196,6 @@ int cli_config(Cli *c, Err *e);
 int cli_demo_data(Cli *c, Err *e);
 int cli_version(Cli *c, Err *e);
 extern const CliFlag cli_dump_flags[], cli_types_flags[], cli_demo_data_flags[];
-extern const char cli_demo_data_more[];
+extern const char cli_dump_more[], cli_types_more[], cli_demo_data_more[];
 
 #endif

@@ -12,12 +12,19 @@
 
 #include "base/text.h"
 #include "base/time.h"
-#include "cli/cli_in.h"
 #include "cli/interrupt.h"
+#include "cli/local.h"
 #include "cli/newfile.h"
 #include "cli/organisation.h"
 
-enum { EMPLOYEES = 500, INTERACTIONS = 50000, SEED = 1, LOOK_EVERY = 8192, CACHE_KIB = 4096 };
+enum {
+    EMPLOYEES = 500,
+    INTERACTIONS = 50000,
+    SEED = 1,
+    LOOK_EVERY = 8192,
+    CACHE_KIB = 4096,
+    LINE_BYTES_MAX = 8192
+};
 
 const CliFlag cli_demo_data_flags[] = {
     {"employees", 0, "N", .help = "People of the organisation, 2 to 1000000 [500]."},
@@ -258,21 +265,29 @@ read_number(const Cli *c, const char *flag, uint64_t least, uint64_t most, uint6
 static bool
 say_done(const Cli *c, const char *path, const Demo *demo, int64_t took_ms, Err *e)
 {
-    json_t *result;
+    Buf line = buf_new(LINE_BYTES_MAX);
+    json_t *result = NULL;
     struct stat s = {0};
     bool ok;
 
     (void)stat(path, &s);
-    if (!c->json)
-        return cli_printf(e,
-            "%s: %" PRIu64 " employees, %" PRIu64 " interactions, %" PRIu64 " edges, %.1f s\n",
-            path, demo->wanted->employees, demo->interactions, demo->edges, (double)took_ms / 1000);
-    result = json_pack("{ss sI sI sI sI sI sI sb}", "path", path, "employees",
-        (json_int_t)demo->wanted->employees, "interactions", (json_int_t)demo->interactions,
-        "edges", (json_int_t)demo->edges, "seed", (json_int_t)demo->wanted->seed, "bytes",
-        (json_int_t)s.st_size, "duration_ms", (json_int_t)took_ms, "made", true);
-    ok = result ? cli_print_json(c, result, true, e) : fail(e, MEMORY_LIMIT, "no memory");
+    if (c->json) {
+        result = json_pack("{ss sI sI sI sI sI sI sb}", "path", path, "employees",
+            (json_int_t)demo->wanted->employees, "interactions", (json_int_t)demo->interactions,
+            "edges", (json_int_t)demo->edges, "seed", (json_int_t)demo->wanted->seed, "bytes",
+            (json_int_t)s.st_size, "duration_ms", (json_int_t)took_ms, "made", true);
+        ok = result ? cli_print_json(c, result, true, e) : fail(e, MEMORY_LIMIT, "no memory");
+    } else {
+        buf_printf(&line,
+            "%s: %" PRIu64 " employees, %" PRIu64 " interactions, %" PRIu64 " edges, ", path,
+            demo->wanted->employees, demo->interactions, demo->edges);
+        print_bytes(&line, (double)s.st_size);
+        buf_text(&line, " in ");
+        print_span(&line, took_ms);
+        ok = cli_line(line.data, e);
+    }
     json_decref(result);
+    buf_free(&line);
     return ok;
 }
 
@@ -294,10 +309,8 @@ say_there(const Cli *c, const char *path, Err *e)
 }
 
 static bool
-write_database(const Cli *c, const char *path, const Wanted *wanted, Err *e)
+write_database(const char *path, Demo *demo, Err *e)
 {
-    int64_t started_ms = time_now_ms();
-    Demo demo = {.cli = c, .wanted = wanted, .shown = -1};
     Arena *arena;
     NewFile file;
     bool ok;
@@ -309,37 +322,63 @@ write_database(const Cli *c, const char *path, const Wanted *wanted, Err *e)
         return fail(e, MEMORY_LIMIT, "no memory");
     }
     interrupt_catch();
-    ok = fill(&demo, file.path, arena, e);
+    ok = fill(demo, file.path, arena, e);
     arena_free(arena);
-    if (!ok) {
-        newfile_discard(&file);
+    if (ok)
+        return newfile_publish(&file, e);
+    newfile_discard(&file);
+    return false;
+}
+
+/* The one in DATA; `*made` is false if it was there already, or somebody else was quicker. */
+static bool
+make_default(const Cli *c, Demo *demo, bool *made, Err *e)
+{
+    struct stat s;
+
+    *made = false;
+    if (!config_prepare_data(c->config, c->arena, e))
         return false;
-    }
-    return newfile_publish(&file, e) && say_done(c, path, &demo, time_now_ms() - started_ms, e);
+    if (lstat(c->config->demo_path, &s) == 0)
+        return true;
+    *made = write_database(c->config->demo_path, demo, e);
+    if (e->code != ERR_EXISTS)
+        return *made;
+    err_clear(e);
+    return true;
+}
+
+bool
+local_demo(Cli *c, const ConfigSource *source, Err *e)
+{
+    const Wanted wanted = {EMPLOYEES, INTERACTIONS, SEED};
+    Demo demo = {.cli = c, .wanted = &wanted, .shown = -1};
+    bool made;
+
+    if (!source->is_demo)
+        return true;
+    cli_note(c, "rowferry: no URL is set for source %s: it is the demo database", source->name);
+    return make_default(c, &demo, &made, e);
 }
 
 int
 cli_demo_data(Cli *c, Err *e)
 {
     Wanted wanted = {EMPLOYEES, INTERACTIONS, SEED};
+    Demo demo = {.cli = c, .wanted = &wanted, .shown = -1};
     const char *path = c->words > 0 ? c->word[0] : c->config->demo_path;
-    struct stat s;
+    int64_t started_ms = time_now_ms();
+    bool made = true, ok;
 
     if (!read_number(c, "employees", 2, ORGANISATION_EMPLOYEES_MAX, &wanted.employees, e) ||
         !read_number(
             c, "interactions", 0, ORGANISATION_INTERACTIONS_MAX, &wanted.interactions, e) ||
         !read_number(c, "seed", 0, INT64_MAX, &wanted.seed, e))
         return EXIT_FAILURE;
-    if (c->words > 0)
-        return write_database(c, path, &wanted, e) ? EXIT_SUCCESS : EXIT_FAILURE;
-    if (!config_prepare_data(c->config, c->arena, e))
-        return EXIT_FAILURE;
-    if (lstat(path, &s) == 0)
-        return say_there(c, path, e) ? EXIT_SUCCESS : EXIT_FAILURE;
-    if (write_database(c, path, &wanted, e))
-        return EXIT_SUCCESS;
-    if (e->code != ERR_EXISTS)
-        return EXIT_FAILURE;
-    err_clear(e); /* somebody else was quicker */
-    return say_there(c, path, e) ? EXIT_SUCCESS : EXIT_FAILURE;
+    ok = c->words > 0 ? write_database(path, &demo, e) : make_default(c, &demo, &made, e);
+    if (ok && made)
+        ok = say_done(c, path, &demo, time_now_ms() - started_ms, e);
+    else if (ok)
+        ok = say_there(c, path, e);
+    return ok ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -40,21 +40,6 @@ cli_out(const void *data, size_t bytes, Err *e)
 }
 
 bool
-cli_printf(Err *e, const char *fmt, ...)
-{
-    char text[4096];
-    va_list args;
-    int bytes;
-
-    va_start(args, fmt);
-    bytes = vsnprintf(text, sizeof text, fmt, args);
-    va_end(args);
-    if (bytes < 0 || (size_t)bytes >= sizeof text)
-        return fail(e, SIZE_LIMIT, "a line is too long");
-    return cli_out(text, (size_t)bytes, e);
-}
-
-bool
 cli_line(const char *text, Err *e)
 {
     Buf to = buf_new(OUT_BYTES_MAX);

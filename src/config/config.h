@@ -98,6 +98,9 @@ bool config_is_set(const Config *config, const char *key);
  * address, a demo database. Once, at the start of a role, after log_open. */
 void config_warn(const Config *config);
 
+/* What was noticed while the configuration was read, from index 0 on; NULL ends. */
+const char *config_warning(const Config *config, size_t index);
+
 /* Takes the secrets out of this process's environment block (/proc/PID/environ); config_load still
  * knows them. For roles, after the first config_load. */
 void config_hide_secrets(void);

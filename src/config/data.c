@@ -149,13 +149,21 @@ config_prepare_data(const Config *config, Arena *process, Err *e)
     return ok;
 }
 
-void
-config_warn(const Config *config)
+const char *
+config_warning(const Config *config, size_t index)
 {
     const Origins *origins = config->origins;
 
-    for (size_t i = 0; i < origins->warnings; i++)
-        log_event(LOG_WARNING, "config.warning", log_text("detail", origins->warning[i]));
+    return index < origins->warnings ? origins->warning[index] : NULL;
+}
+
+void
+config_warn(const Config *config)
+{
+    const char *warning;
+
+    for (size_t i = 0; (warning = config_warning(config, i)); i++)
+        log_event(LOG_WARNING, "config.warning", log_text("detail", warning));
     if (config->supervisor)
         return; /* the supervisor has said what concerns all of us */
     if (geteuid() == 0)

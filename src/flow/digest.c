@@ -78,3 +78,9 @@ digest_text(const char *text, size_t bytes, char hex[65])
     text_hex(sum, sizeof sum, hex);
     return ok;
 }
+
+const char *
+digest_library_version(void)
+{
+    return OpenSSL_version(OPENSSL_VERSION_STRING);
+}

@@ -50,6 +50,8 @@ Sink *buffer_open(Sink *next, size_t bytes, Arena *task, Err *e) MUST_CHECK;
 Sink *digest_open(Sink *next, Arena *task, Err *e) MUST_CHECK;
 const char *digest_hex(const Sink *digest);
 
+const char *digest_library_version(void); /* OpenSSL's */
+
 /* SHA-256 of a text at once, as 64 lower-case digits. False if OpenSSL refuses. */
 bool digest_text(const char *text, size_t bytes, char hex[65]) MUST_CHECK;
 

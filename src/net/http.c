@@ -289,3 +289,9 @@ http_answer_free(HttpAnswer *answer)
     buf_free(&answer->body);
     buf_free(&answer->headers);
 }
+
+const char *
+http_library_version(void)
+{
+    return curl_version_info(CURLVERSION_NOW)->version;
+}

@@ -49,4 +49,6 @@ bool http_call(HttpClient *client, const HttpCall *call, HttpAnswer *answer, Err
 bool http_header(const HttpAnswer *answer, const char *name, char *to, size_t to_bytes);
 void http_answer_free(HttpAnswer *answer);
 
+const char *http_library_version(void); /* libcurl's */
+
 #endif

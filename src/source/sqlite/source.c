@@ -29,6 +29,7 @@ enum {
 };
 
 extern const SourceKind source_sqlite;
+const char *source_sqlite_library_version(void); /* for main.c */
 
 typedef struct {
     Source base;
@@ -583,3 +584,9 @@ const SourceKind source_sqlite = {
     .close = sqlite_close,
     .check = sqlite_check,
 };
+
+const char *
+source_sqlite_library_version(void)
+{
+    return sqlite3_libversion();
+}

@@ -1,0 +1,11 @@
+#include "base/version.h"
+
+#ifndef ROWFERRY_COMMIT
+#define ROWFERRY_COMMIT "unknown"
+#endif
+
+const char *
+version_commit(void)
+{
+    return ROWFERRY_COMMIT;
+}

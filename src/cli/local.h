@@ -1,0 +1,30 @@
+/* What the commands share that need no server. */
+#ifndef CLI_LOCAL_H
+#define CLI_LOCAL_H
+
+#include "cli/cli_in.h"
+#include "export/request.h"
+
+/* The definitions that this machine's configuration names. */
+const TypeSet *local_types(Cli *c, Err *e) MUST_CHECK;
+
+/* UNKNOWN_EXPORT_TYPE, with the nearest known name. */
+const ExportType *local_type(Cli *c, const TypeSet *types, const char *name, Err *e) MUST_CHECK;
+
+/* What request_parse found, as the server would say it: cli_say_error prints it. */
+void local_problem(Cli *c, const Problems *problems, const Err *e);
+
+typedef enum { LOCAL_GOOD, LOCAL_WARNING, LOCAL_BAD } LocalVerdict;
+
+/* "✓ name: detail" on standard output ("!", "✗"), and what to do on a line of its own (NULL:
+ * nothing). With --quiet nothing about what is good. */
+bool local_say(const Cli *c, LocalVerdict verdict, const char *name, const char *detail,
+    const char *fix, Err *e) MUST_CHECK;
+
+/* What to do about an error of this machine; NULL: nothing is known. */
+const char *local_fix(const Config *config, const char *source, const Err *why);
+
+/* demo.c: makes the demo database of DATA if the source is it and it is not there yet; says so. */
+bool local_demo(Cli *c, const ConfigSource *source, Err *e) MUST_CHECK;
+
+#endif
