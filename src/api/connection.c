@@ -365,11 +365,8 @@ check_client(Exchange *x, Err *e)
 
     if (!ask.forwarded_for || !ask.forwarded)
         return false;
-    if (!auth_may_ask(config, &ask, x->client, e)) {
-        log_event(LOG_WARNING, "auth.refused", log_text("peer", x->client),
-            log_text("host", ask.host), log_text("request_id", req->request_id), log_err(e));
+    if (!auth_may_ask(config, &ask, x->client, e))
         return false;
-    }
     if (auth_address(x->client, strlen(x->client), &client))
         req->peer_is_private = auth_is_private(&client);
     return true;

@@ -62,11 +62,10 @@ byte_before(const Parser *p, const char *at, size_t back)
 static void
 remember_before(Parser *p, const char *bytes, size_t count)
 {
-    if (count < BEFORE_BYTES)
-        memmove(p->before, p->before + count, BEFORE_BYTES - count);
-    else
-        count = BEFORE_BYTES;
-    memcpy(p->before + BEFORE_BYTES - count, bytes, count);
+    size_t new = count < BEFORE_BYTES ? count : BEFORE_BYTES;
+
+    memmove(p->before, p->before + new, BEFORE_BYTES - new);
+    memcpy(p->before + BEFORE_BYTES - new, bytes + count - new, new);
 }
 
 static Parser *
@@ -199,13 +198,14 @@ on_header_field_complete(llhttp_t *machine)
 
     if (p->head_is_whole)
         return 0;
+    if (!p->in_header || p->in_value || p->at[p->headers - 1].name == p->head.bytes)
+        return refuse(p, INVALID_REQUEST, "a header has no name");
     buf_char(&p->head, '\0');
     p->at[p->headers - 1].value = p->head.bytes;
     p->in_value = true;
     return 0;
 }
 
-/* A piece that begins behind a line end continues the line before: folded (RFC 9112 5.2). */
 static int
 on_header_value(llhttp_t *machine, const char *at, size_t bytes)
 {
@@ -213,8 +213,6 @@ on_header_value(llhttp_t *machine, const char *at, size_t bytes)
 
     if (p->head_is_whole || bytes == 0)
         return 0;
-    if (byte_before(p, at, 1) == '\n' || !p->in_value)
-        return refuse(p, INVALID_REQUEST, "a header is folded");
     if (!has_room_for(p, bytes))
         return refuse(
             p, HEADERS_TOO_LARGE, "headers have at most %d bytes", PARSER_HEADERS_BYTES_MAX);
@@ -454,6 +452,27 @@ lacks_version(const Parser *p)
     return p->target_is_whole && !p->has_version && p->machine.http_minor == 9;
 }
 
+/*
+ * Every line of a head ends with CR LF, and none begins with a blank, which would continue the one
+ * before (RFC 9112 2.2, 5.2). llhttp takes a bare LF behind the request line, and joins folded
+ * lines or takes the second for the whole value.
+ */
+static bool
+check_lines(const Parser *p, const char *bytes, size_t count, Err *e)
+{
+    const char *end = bytes + count, *at = bytes;
+
+    if (count > 0 && p->before[BEFORE_BYTES - 1] == '\n' && (*at == ' ' || *at == '\t'))
+        return fail(e, INVALID_REQUEST, "a header is folded");
+    for (; (at = memchr(at, '\n', (size_t)(end - at))); at++) {
+        if (byte_before(p, at, 1) != '\r')
+            return fail(e, INVALID_REQUEST, "a line ends without CR");
+        if (at + 1 < end && (at[1] == ' ' || at[1] == '\t'))
+            return fail(e, INVALID_REQUEST, "a header is folded");
+    }
+    return true;
+}
+
 static ParserState
 refused(Parser *p, llhttp_errno_t error)
 {
@@ -481,9 +500,11 @@ parser_take(Parser *p, const char *bytes, size_t count, size_t *taken, Err *e)
     p->chunk = bytes;
     error = llhttp_execute(&p->machine, bytes, count);
     *taken = error == HPE_PAUSED ? (size_t)(llhttp_get_error_pos(&p->machine) - bytes) : count;
+    if (!had_head && e->code == ERR_NONE && !check_lines(p, bytes, *taken, e))
+        return PARSER_REFUSED;
     remember_before(p, bytes, *taken);
     p->raw_bytes += *taken;
-    if ((error != HPE_OK && error != HPE_PAUSED) || lacks_version(p))
+    if (e->code != ERR_NONE || (error != HPE_OK && error != HPE_PAUSED) || lacks_version(p))
         return refused(p, error);
     if (p->is_whole)
         return PARSER_WHOLE;
