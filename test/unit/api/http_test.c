@@ -94,8 +94,8 @@ show(Request *req)
     buf_printf(&req->answer.body, "%s|%s|%s|%s|%zu|", req->method, req->target, req->path,
         req->query ? req->query : "-", req->headers);
     buf_put(&req->answer.body, req->body, req->body_bytes);
-    buf_printf(&req->answer.body, "|%s|%s|%s", req->peer, req->peer_is_private ? "private" : "public",
-        req->base_url);
+    buf_printf(&req->answer.body, "|%s|%s|%s", req->peer,
+        req->peer_is_private ? "private" : "public", req->base_url);
     for (size_t i = 0; i < req->headers; i++)
         if (strncmp(req->header[i].name, "x-", 2) == 0)
             buf_printf(&req->answer.body, "|%s=%s", req->header[i].name, req->header[i].value);
@@ -964,7 +964,8 @@ test_stop(void **state)
     hang_up(late);
 }
 
-/* A handler that does not answer does not keep the server; nor does anybody, if it is told "now". */
+/* A handler that does not answer does not keep the server; nor does anybody, if it is told "now".
+ */
 static void
 test_stop_has_an_end(void **state)
 {
@@ -1088,8 +1089,8 @@ test_no_descriptors(void **state)
     }
     usleep(200000);
     clock_gettime(clock, &after);
-    assert_true((after.tv_sec - before.tv_sec) * 1000 + (after.tv_nsec - before.tv_nsec) / 1000000 <
-                100);
+    assert_true(
+        (after.tv_sec - before.tv_sec) * 1000 + (after.tv_nsec - before.tv_nsec) / 1000000 < 100);
     assert_int_equal(ask(first, SECOND).status, 200);
     setrlimit(RLIMIT_NOFILE, &kept);
     for (int i = 0; i < 3; i++)
@@ -1113,9 +1114,9 @@ test_a_given_socket(void **state)
     (void)state;
     assert_int_equal(bind(given, (struct sockaddr *)&own, sizeof own), 0);
     assert_int_equal(listen(given, 8), 0);
-    server = server_new(&(ServerSpec){.config = config_load(&args, arena, &e),
-                            .listen_fd = given,
-                            .handle = handle},
+    server = server_new(
+        &(ServerSpec){
+            .config = config_load(&args, arena, &e), .listen_fd = given, .handle = handle},
         &e);
     assert_non_null(server);
     assert_non_null(strstr(server_url(server), "http://[::1]:"));
