@@ -229,6 +229,7 @@ typedef struct {
 /* What to visit; unset members do not restrict. */
 typedef struct {
     const char *owner; /* of this node */
+    bool running;      /* RUNNING or PREPARED */
     bool cancel_asked; /* RUNNING and asked */
     bool lease_over;   /* RUNNING or PREPARED whose owner is silent or gone */
     const char *user_id;

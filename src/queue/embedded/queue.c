@@ -823,7 +823,7 @@ static bool
 embedded_visit(Queue *queue, const QueueFilter *filter, QueueVisit *visit, void *with, Err *e)
 {
     Embedded *q = (Embedded *)queue;
-    bool running = filter->owner || filter->cancel_asked || filter->lease_over;
+    bool running = filter->running || filter->owner || filter->cancel_asked || filter->lease_over;
     sqlite3_stmt *statement = ask(q, running ? STATEMENT_VISIT_RUNNING : STATEMENT_VISIT_ALL, e,
         "tit", filter->owner, (int64_t)filter->cancel_asked, filter->user_id);
     Arena *arena = arena_new(16 << 20);
