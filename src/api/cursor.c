@@ -66,7 +66,7 @@ cursor_read(const char *text, const char *user_id, const Config *config, Cursor 
     uint64_t modified_us;
 
     if (digits % 2 != 0 || bytes <= MARK_BYTES || bytes >= sizeof raw ||
-        !text_unhex(text, raw, bytes))
+        !text_unhex(text, raw, bytes) || memchr(place, '\0', bytes - MARK_BYTES))
         return fail(e, INVALID_REQUEST, "the cursor is none that was given out");
     raw[bytes] = '\0';
     if (!is_sealed(user_id, place, raw, config))

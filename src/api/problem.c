@@ -136,14 +136,13 @@ event_of(const Request *req, ErrCode code)
     return err_http_status(code) < 500 || is_passing(code) ? "http.refused" : "http.failed";
 }
 
-/* One line. What a body could not be read for stays out: the text around it may be a value. */
+/* One line. Why a body could not be read stays out: the text around it may be a value. */
 static void
 log_problem(const Request *req, ErrCode code, const Err *e, const Problems *problems)
 {
     bool failed = err_http_status(code) >= 500 && !is_passing(code);
     bool may_hold_values = code == ERR_MALFORMED_JSON || code == ERR_VALIDATION_FAILED;
     char path[257] = "";
-    Err bare = {.code = code};
 
     if (req->target && !text_copy(path, sizeof path, req->target))
         path[sizeof path - 1] = '\0';
@@ -153,7 +152,7 @@ log_problem(const Request *req, ErrCode code, const Err *e, const Problems *prob
         log_text("path", req->target ? path : NULL), log_text("route", req->route),
         log_text("peer", req->peer), log_number("status", err_http_status(code)),
         log_text("pointer", problems && problems->count > 0 ? problems->problem[0].pointer : NULL),
-        log_err(may_hold_values ? &bare : e));
+        may_hold_values ? log_text("error_code", err_name(code)) : log_err(e));
 }
 
 void

@@ -201,6 +201,7 @@ status_completed(json_t *body, const QueueRecord *r, ExportState state, const Re
     Err ignored = {0};
     json_t *result = r->result ? json_parse(r->result, strlen(r->result), 16, &ignored) : NULL;
     const char *name = json_text_or(result, "filename", r->key ? key_file(r->key) : "");
+    const EncoderKind *format = kinds_format(view->kinds, r->format);
     bool has_file = state == STATE_COMPLETED && r->key;
     bool ok;
 
@@ -214,7 +215,7 @@ status_completed(json_t *body, const QueueRecord *r, ExportState state, const Re
     set_text(body, "key", r->key);
     set_text(body, "format", r->format);
     set_text(body, "compression", json_text_or(result, "compression", NULL));
-    set_text(body, "content_type", json_text_or(result, "content_type", NULL));
+    set_text(body, "content_type", format ? format->content_type : NULL);
     if (r->sha256)
         json_object_set_new(body, "checksum", json_pack("{s:s}", "sha256", r->sha256));
     set_text(body, "snapshot_at", json_text_or(result, "snapshot_at", NULL));

@@ -115,7 +115,7 @@ test_media(void **state)
 static void
 test_idempotency_key(void **state)
 {
-    char key[IDEMPOTENCY_KEY_BYTES + 1], longest[300], quoted[300];
+    char key[IDEMPOTENCY_KEY_BYTES + 1], longest[300], quoted[310];
 
     (void)state;
     assert_true(idempotency_key_read("abc-1", key));

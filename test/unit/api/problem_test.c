@@ -72,7 +72,7 @@ test_form(void **state)
     problem_add(&problems, "/params/n", "out-of-range", value, "must be between %d and %d", 0, 100);
     problem_add(&problems, "/format", "not-allowed", NULL, "is not \"known\"");
     problems.problem[1].allowed = "[\"csv\"]";
-    fail(&e, VALIDATION_FAILED, "2 members are not valid");
+    fail_code(&e, ERR_VALIDATION_FAILED, "2 members are not valid");
     problem_answer(&a.req, &e, &problems);
     read_answer(&a);
     assert_int_equal(a.req.answer.status, 422);
@@ -102,9 +102,8 @@ test_what_is_ours_is_not_told(void **state)
     (void)state;
     a.req.has_public_url = true;
     a.req.base_url = "https://exports.example.com";
-    fail(&e, STORAGE_UNAVAILABLE, "no answer from s3.internal");
+    fail_code(&e, ERR_STORAGE_UNAVAILABLE, "no answer from s3.internal");
     wrap(&e, "listing for password=x");
-    log_set_level(LOG_ERROR);
     problem_answer(&a.req, &e, NULL);
     read_answer(&a);
     assert_int_equal(a.req.answer.status, 503);
@@ -156,7 +155,7 @@ test_without_a_request(void **state)
 
     (void)state;
     a.req = (Request){.arena = a.arena, .answer = a.req.answer};
-    fail(&e, INVALID_REQUEST, "two lengths");
+    fail_code(&e, ERR_INVALID_REQUEST, "two lengths");
     problem_answer(&a.req, &e, NULL);
     read_answer(&a);
     assert_int_equal(a.req.answer.status, 400);
@@ -173,7 +172,7 @@ test_a_code_without_status(void **state)
     Err e = {0};
 
     (void)state;
-    fail(&e, LEASE_LOST, "somebody else has it");
+    fail_code(&e, ERR_LEASE_LOST, "somebody else has it");
     problem_answer(&a.req, &e, NULL);
     read_answer(&a);
     assert_int_equal(a.req.answer.status, 500);
