@@ -286,7 +286,7 @@ put_process(MetricPage *page, const Api *api)
 {
     struct rusage used;
 
-    put(page, METRIC_BUILD_INFO, 1, ROWFERRY_VERSION, ROWFERRY_COMMIT);
+    put(page, METRIC_BUILD_INFO, 1, ROWFERRY_VERSION, version_commit());
     if (getrusage(RUSAGE_SELF, &used) == 0)
         put(page, METRIC_PROCESS_CPU,
             (double)(used.ru_utime.tv_sec + used.ru_stime.tv_sec) +
