@@ -93,7 +93,7 @@ export_into(
 
     *result = (ExportResult){0};
     if (!watch->go_on(watch, STAGE_STARTING, 0, 0, e))
-        return false;
+        goto out;
     if (!(source = plan->source->open(&plan->spec, watch, task, e)))
         goto out;
     if (!(hashed = digest_open(sink, task, e)))
