@@ -103,6 +103,15 @@ civil_from_days(int64_t days, TimeParts *parts)
 }
 
 TimeParts
+time_date(int64_t days)
+{
+    TimeParts parts = {0};
+
+    civil_from_days(days, &parts);
+    return parts;
+}
+
+TimeParts
 time_parts(int64_t wall_us)
 {
     int64_t days = wall_us / us_per_day, rest = wall_us % us_per_day, seconds;
@@ -112,7 +121,7 @@ time_parts(int64_t wall_us)
         rest += us_per_day;
         days--;
     }
-    civil_from_days(days, &parts);
+    parts = time_date(days);
     seconds = rest / US_PER_SECOND;
     parts.microsecond = (int)(rest % US_PER_SECOND);
     parts.hour = (int)(seconds / 3600);
@@ -317,8 +326,6 @@ time_parse_duration(const char *text, int64_t *ms)
         return false;
     memcpy(number, text, count);
     number[count] = '\0';
-    for (const char *at = number; *at == '0' && at[1]; at++)
-        return false;
     if (!text_to_uint(number, INT64_MAX, &value))
         return false;
     for (size_t i = 0; i < sizeof units / sizeof units[0]; i++)

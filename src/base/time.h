@@ -29,6 +29,7 @@ typedef struct {
 
 int64_t time_days_from_civil(int year, int month, int day); /* days since 1970-01-01 */
 TimeParts time_parts(int64_t wall_us);
+TimeParts time_date(int64_t days); /* since 1970-01-01, any int32; the clock is 0 */
 
 /*
  * ISO 8601 / RFC 3339: YYYY-MM-DD[(T| )hh:mm[:ss[.f{1,9}]][Z|(+|-)hh[:mm|mm]]]; digits of the

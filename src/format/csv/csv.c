@@ -31,6 +31,7 @@ struct Csv {
     PutCell **put; /* one for each column */
     uint64_t rows; /* written so far */
     bool bare_empty;
+    bool alone; /* one column, bare: a row without anything would be no row to most readers */
     const char *line_end;
     size_t line_end_bytes;
     char *block, *to, *end;
@@ -210,13 +211,19 @@ put_day(Csv *csv, int64_t day)
         csv->to += 10;
         return;
     }
-    TimeParts parts = time_parts(day * 86400000000);
+    TimeParts parts = time_date(day);
 
     if (parts.year < 0 || parts.year > 9999) {
-        /* ISO 8601's expanded form: a sign, and as many digits as it takes. */
+        unsigned year = (unsigned)(parts.year < 0 ? -parts.year : parts.year);
+
+        /* ISO 8601's expanded form: a sign, and as many digits as it takes, but four at least. */
         *csv->to++ = parts.year < 0 ? '-' : '+';
-        csv->to +=
-            number_uint((uint64_t)(parts.year < 0 ? -(int64_t)parts.year : parts.year), csv->to);
+        if (year > 9999) {
+            csv->to += number_uint(year, csv->to);
+        } else {
+            number_four(year, csv->to);
+            csv->to += 4;
+        }
         *csv->to++ = '-';
         number_two((unsigned)parts.month, csv->to);
         csv->to[2] = '-';
@@ -340,6 +347,12 @@ put_line_end(Csv *csv, Err *e)
     return put_bytes(csv, csv->line_end, csv->line_end_bytes, e);
 }
 
+static inline uint64_t
+bytes_so_far(const Csv *csv)
+{
+    return csv->base.sink->bytes_in + (uint64_t)(csv->to - csv->block);
+}
+
 static bool
 csv_rows(Encoder *encoder, const Batch *batch, Err *e)
 {
@@ -349,6 +362,7 @@ csv_rows(Encoder *encoder, const Batch *batch, Err *e)
 
     for (size_t row = 0; row < batch->rows; row++) {
         bool has_room = (size_t)(csv->end - csv->to) >= fixed_bytes;
+        uint64_t before = csv->alone ? bytes_so_far(csv) : 0;
 
         for (size_t at = 0; at < columns; at++) {
             const Column *column = &batch->column[at];
@@ -363,6 +377,8 @@ csv_rows(Encoder *encoder, const Batch *batch, Err *e)
                 return false;
             has_room = has_room && (size_t)(csv->end - csv->to) >= (columns - at) * FIXED_BYTES_MAX;
         }
+        if (csv->alone && bytes_so_far(csv) == before && !put_bytes(csv, "\"\"", 2, e))
+            return false;
         if (!put_line_end(csv, e))
             return false;
     }
@@ -405,6 +421,7 @@ csv_open(const Schema *schema, const EncoderOptions *options, Sink *sink, Arena 
     csv->to = csv->block;
     csv->end = csv->block + BLOCK_BYTES;
     csv->bare_empty = options->csv.empty_string_bare;
+    csv->alone = csv->bare_empty && schema->columns == 1; /* as Python's csv.writer does */
     csv->line_end = options->csv.line_ending_lf ? "\n" : "\r\n";
     csv->line_end_bytes = strlen(csv->line_end);
     for (size_t at = 0; at < schema->columns; at++)
