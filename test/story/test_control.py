@@ -403,7 +403,7 @@ def test_a_missed_sweep_is_made_up_for_once(make_service):
     assert service.stop() == 0
     time.sleep(1.1)  # its second of retention
 
-    service.options[-1:] = service.options[-1:] + ["--cleanup-schedule", "* * * * *"]
+    service.options += ["--cleanup-schedule", "* * * * *"]
     service.start()
     done = swept(service)
     assert (done["deleted"], done["uploads_removed"]) == (2, 1)
