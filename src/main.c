@@ -114,9 +114,8 @@ show_help(const Role *role)
     return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
-/* What the configuration names and only the drivers and rooms above it can judge. */
 static bool
-check_rooms(const Config *config, Err *e)
+judge_rooms(const Config *config, Err *e)
 {
     Err why = {0};
     Cron cron;
@@ -129,6 +128,16 @@ check_rooms(const Config *config, Err *e)
                 "sources.%s.url: this build has no driver for %.*s:", config->source[i].name,
                 (int)strcspn(config->source[i].url, ":"), config->source[i].url);
     return kinds_queue(&kinds, config, e) && kinds_storage(&kinds, config, e);
+}
+
+/* What the configuration names and only the drivers and rooms above it can judge. */
+static bool
+check_rooms(const Config *config, Err *e)
+{
+    if (judge_rooms(config, e))
+        return true;
+    config_say_where(config, e);
+    return false;
 }
 
 static void

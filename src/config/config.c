@@ -219,7 +219,48 @@ config_load(ConfigArgs *args, Arena *process, Err *e)
     ok = load_file(config, origins, process, e);
     ok = variables_load(config, origins, process, e) && ok;
     ok = walk_flags(&f, false) && ok;
-    return ok && config_derive(config, origins, process, e) ? config : NULL;
+    if (!ok)
+        return NULL;
+    if (config_derive(config, origins, process, e))
+        return config;
+    config_say_where(config, e);
+    return NULL;
+}
+
+/* "/etc/rowferry.yaml:3: port", "ROWFERRY_PORT", "--port": as the option's own errors begin. */
+static void
+print_place(const Origin *origin, const char *key, Buf *to)
+{
+    if (origin->from == FROM_FILE)
+        buf_printf(to, "%s:%u: %s", origin->name, origin->line, key);
+    else
+        buf_text(to, origin->name);
+}
+
+void
+config_say_where(const Config *config, Err *e)
+{
+    const Origins *origins = config->origins;
+
+    for (unsigned i = 0; i < e->links; i++) {
+        char *text = e->link[i].text, key[OPTION_NAME_BYTES];
+        size_t bytes = strcspn(text, ":");
+        const Option *o = NULL;
+        Buf said = buf_new(2 * ERR_TEXT_BYTES);
+
+        if (bytes < sizeof key) {
+            memcpy(key, text, bytes);
+            key[bytes] = '\0';
+            o = option_find(key);
+        }
+        if (o && origins->option[o - options].from != FROM_DEFAULT) {
+            print_place(&origins->option[o - options], key, &said);
+            buf_text(&said, text + bytes);
+            if (!said.failed)
+                (void)text_copy(text, ERR_TEXT_BYTES, said.data);
+        }
+        buf_free(&said);
+    }
 }
 
 bool

@@ -91,6 +91,10 @@ const Config *config_load(ConfigArgs *args, Arena *process, Err *e) MUST_CHECK;
  * the owner. Reads the secrets. */
 bool config_prepare_data(const Config *config, Arena *process, Err *e) MUST_CHECK;
 
+/* Puts where an option was written in front of each link of `e` that begins with its key: what is
+ * found to be wrong only after everything was read is named with file and line, too. */
+void config_say_where(const Config *config, Err *e);
+
 /* Was it written anywhere (not a default)? `key`: "connections_per_address". */
 bool config_is_set(const Config *config, const char *key);
 

@@ -103,19 +103,39 @@ typedef struct {
 } Reading;
 
 static void
-read_bound(const Reading *r, const char *pointer, const json_t *value, bool *has, double *number,
-    const char **text)
+read_bound(const Reading *r, const char *pointer, const json_t *value, ColumnType type, bool *has,
+    double *number, const char **text)
 {
+    const TypeParam alone = {.name = pointer, .type = type};
+    const char *word;
+    char detail[200];
+    SourceParam ignored;
+    bool naive;
+
     if (!value)
         return;
-    if (json_is_number(value)) {
-        *has = true;
+    switch (type) {
+    case COLUMN_INT16:
+    case COLUMN_INT32:
+    case COLUMN_INT64:
+    case COLUMN_FLOAT:
+    case COLUMN_DOUBLE:
+        *has = json_is_number(value);
         *number = json_number_value(value);
-    } else if (json_is_string(value)) {
+        break;
+    case COLUMN_DATE:
+    case COLUMN_TIME:
+    case COLUMN_TIMESTAMP:
+    case COLUMN_TIMESTAMPTZ:
         *text = json_string_value(value);
-    } else {
-        problem_add(r->problems, pointer, "wrong-type", value, "must be a number or a time");
+        break;
+    default:
+        problem_add(r->problems, pointer, "unsupported-combination", NULL,
+            "is only for numbers and times, not for %s", column_type_name(type));
+        return;
     }
+    if (!request_param(&alone, value, r->arena, &ignored, &naive, &word, detail))
+        problem_add(r->problems, pointer, word, value, "%s", detail);
 }
 
 static void
@@ -165,11 +185,11 @@ read_param(const Reading *r, const char *name, const json_t *value, TypeParam *p
     if (!column_type_of(json_text_or(value, "type", ""), &param->type))
         return;
     snprintf(pointer, sizeof pointer, "/params/%.100s/min", name);
-    read_bound(
-        r, pointer, json_object_get(value, "min"), &param->has_min, &param->min, &param->min_text);
+    read_bound(r, pointer, json_object_get(value, "min"), param->type, &param->has_min, &param->min,
+        &param->min_text);
     snprintf(pointer, sizeof pointer, "/params/%.100s/max", name);
-    read_bound(
-        r, pointer, json_object_get(value, "max"), &param->has_max, &param->max, &param->max_text);
+    read_bound(r, pointer, json_object_get(value, "max"), param->type, &param->has_max, &param->max,
+        &param->max_text);
     if (param->has_min && param->has_max && param->min > param->max)
         problem_add(r->problems, pointer, "out-of-range", NULL, "must not be below min");
     snprintf(pointer, sizeof pointer, "/params/%.100s/pattern", name);
