@@ -51,8 +51,8 @@ WRONG_FILES = [
     ("bad source name", "sources:\n  Shop!: { url: 'sqlite:/a' }\n", ":2", "name"),
     ("unknown scheme", "sources:\n  shop: { url: 'oracle://a' }\n", "sources.shop.url", "oracle"),
     ("relative source", "sources:\n  shop: { url: 'sqlite:' }\n", "sources.shop", ""),
-    ("bad cron", "cleanup_schedule: 61 * * * *\n", "cleanup_schedule", ""),
-    ("never", "cleanup_schedule: 0 0 31 2 *\n", "cleanup_schedule", ""),
+    ("bad cron", "cleanup_schedule: 61 * * * *\n", ":1: cleanup_schedule", "minute"),
+    ("never", "cleanup_schedule: 0 0 31 2 *\n", ":1: cleanup_schedule", ""),
     ("short secret", "url_secret: abc\n", ":1: url_secret", "32"),
     ("later auth", "auth: jwt\n", ":1: auth", "not"),
 ]
@@ -96,7 +96,7 @@ WRONG_WORDS = [
     ("bad value", ["serve", "--port", "http"], "port"),
     ("a secret as a flag", ["serve", "--url-secret", "x" * 40], "url-secret"),
     ("a word too many", ["serve", "now"], "now"),
-    ("unknown command", ["sreve"], "serve"),
+    ("unknown command", ["sreve"], "help"),
 ]
 
 
@@ -113,17 +113,17 @@ def test_wrong_variables(run):
 
 def test_precedence(run, tmp_path):
     path = config_file(tmp_path, "max_attempts: 4\nqueue_limit: 40\nretention: 4d\nurl_secret: " + "s" * 40 + "\n")
-    done = run("config", "show", "--json", "--config", str(path), "--retention", "6d", environment={
+    done = run("config", "show", "--json", "--config", str(path), "--retention", "8d", environment={
         "ROWFERRY_QUEUE_LIMIT": "50", "ROWFERRY_RETENTION": "5d", "GRAPH_DB_PASSWORD": "hidden-password"})
     assert done.returncode == 0, done.stderr
     shown = done.stdout
     assert "hidden-password" not in shown and "s" * 40 not in shown
-    text = run("config", "show", "--config", str(path), "--retention", "6d",
+    text = run("config", "show", "--config", str(path), "--retention", "8d",
                environment={"ROWFERRY_QUEUE_LIMIT": "50", "ROWFERRY_RETENTION": "5d"}).stdout
     found = {line.split()[0].rstrip(":"): line for line in text.splitlines() if line.strip()}
     assert "4" in found["max_attempts"] and "rowferry.yaml:1" in found["max_attempts"]
     assert "50" in found["queue_limit"] and "ROWFERRY_QUEUE_LIMIT" in found["queue_limit"]
-    assert "6d" in found["retention"] and "--retention" in found["retention"]
+    assert "8d" in found["retention"] and "--retention" in found["retention"]
     assert "***" in found["url_secret"]
     json.loads(shown)
 
@@ -162,8 +162,8 @@ WRONG_TYPES = [
     ("no columns", BASE.replace("columns:\n  - { name: a, type: text }\n", ""), ".yaml", "columns"),
     ("empty columns", BASE.replace("columns:\n  - { name: a, type: text }\n", "columns: []\n"), ":6", "columns"),
     ("double column", BASE.replace("  - { name: a, type: text }\n", "  - { name: a }\n  - { name: a }\n"), ":8", "a"),
-    ("unknown column type", BASE.replace("type: text", "type: varchar"), ":7", "varchar"),
-    ("unknown param type", BASE.replace("type: timestamptz", "type: when"), ":5", "when"),
+    ("unknown column type", BASE.replace("type: text", "type: varchar"), ":7", "text"),
+    ("unknown param type", BASE.replace("type: timestamptz", "type: when"), ":5", "timestamptz"),
     ("unknown source", BASE.replace("source: graph", "source: shop"), ":3", "shop"),
     ("no query", BASE.split("query:")[0], ".yaml", "query"),
     ("unknown driver", BASE.replace("sqlite:", "sqlight:"), ":9", "sqlite"),
@@ -233,7 +233,7 @@ def test_types_are_listed_and_shown(run, tmp_path):
     one = run("types", "employee_metrics", environment=environment)
     for column in database.EMPLOYEE_COLUMNS:
         assert column in one.stdout
-    assert run("types", "payroll", environment=environment).returncode == 3
+    assert run("types", "payroll", environment=environment).returncode == 5
     skeleton = json.loads(run("types", "employee_metrics", "--skeleton", environment=environment).stdout)
     assert skeleton["export_type"] == "employee_metrics" and set(skeleton["params"]) == {"team", "min_burnout_score"}
 
