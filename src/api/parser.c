@@ -17,7 +17,7 @@ enum {
      * blanks before a value, chunks of a byte with extensions, trailers). */
     HEAD_RAW_MAX = PARSER_LINE_BYTES_MAX + PARSER_HEADERS_BYTES_MAX + 1024,
     BODY_RAW_MAX = 8 * PARSER_BODY_BYTES_MAX,
-    BEFORE_BYTES = 5,         /* "HTTP/" */
+    BEFORE_BYTES = 7,         /* "a HTTP/" */
     KEEP_BYTES_MAX = 16 << 10 /* a larger buffer is not kept for the next request */
 };
 
@@ -86,6 +86,8 @@ on_url(llhttp_t *machine, const char *at, size_t bytes)
     Parser *p = parser_of(machine);
     size_t other = strlen(method_of(p)) + strlen("  HTTP/1.1");
 
+    if (p->target_bytes == 0 && byte_before(p, at, 2) == ' ')
+        return refuse(p, INVALID_REQUEST, "two blanks before the target");
     if (bytes > PARSER_LINE_BYTES_MAX - other - p->target_bytes)
         return refuse(
             p, URI_TOO_LONG, "a request line has at most %d bytes", PARSER_LINE_BYTES_MAX);
@@ -117,16 +119,19 @@ on_url_complete(llhttp_t *machine)
 static int
 on_version(llhttp_t *machine, const char *at, size_t bytes)
 {
-    static const char http[] = {'H', 'T', 'T', 'P', '/'};
+    static const char protocol[] = " HTTP/";
+    const size_t back = sizeof protocol - 1;
     Parser *p = parser_of(machine);
 
     (void)bytes;
     if (p->has_version)
         return 0;
     p->has_version = true;
-    for (size_t i = 0; i < sizeof http; i++)
-        if (byte_before(p, at, sizeof http - i) != http[i])
+    for (size_t i = 0; i < back; i++)
+        if (byte_before(p, at, back - i) != protocol[i])
             return refuse(p, INVALID_REQUEST, "the protocol is not HTTP");
+    if (byte_before(p, at, back + 1) == ' ')
+        return refuse(p, INVALID_REQUEST, "two blanks before the version");
     return 0;
 }
 
