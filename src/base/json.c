@@ -244,12 +244,27 @@ json_text_or(const json_t *object, const char *member, const char *preset)
     return json_is_string(value) ? json_string_value(value) : preset;
 }
 
+bool
+json_whole(const json_t *value, int64_t *number)
+{
+    double real = json_real_value(value);
+
+    if (json_is_integer(value)) {
+        *number = json_integer_value(value);
+        return true;
+    }
+    if (!json_is_real(value) || real != floor(real) || fabs(real) >= 9007199254740992.0)
+        return false;
+    *number = (int64_t)real;
+    return true;
+}
+
 int64_t
 json_int_or(const json_t *object, const char *member, int64_t preset)
 {
-    const json_t *value = json_object_get(object, member);
+    int64_t number;
 
-    return json_is_integer(value) ? (int64_t)json_integer_value(value) : preset;
+    return json_whole(json_object_get(object, member), &number) ? number : preset;
 }
 
 bool

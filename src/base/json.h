@@ -29,7 +29,10 @@ bool json_write(const json_t *value, Buf *to, Err *e) MUST_CHECK;
 
 const char *json_library_version(void);
 
-/* Member as text / integer / bool, or the preset if it is missing or of another type. */
+/* A whole number: an integer, or a real without fraction below 2^53 (10.0 is one, 10.5 is not). */
+bool json_whole(const json_t *value, int64_t *number);
+
+/* Member as text / whole number / bool, or the preset if it is missing or of another type. */
 const char *json_text_or(const json_t *object, const char *member, const char *preset);
 int64_t json_int_or(const json_t *object, const char *member, int64_t preset);
 bool json_bool_or(const json_t *object, const char *member, bool preset);

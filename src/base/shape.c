@@ -9,7 +9,7 @@
 #include "base/buf.h"
 #include "base/text.h"
 
-enum { VALUE_CHARS_MAX = 64, NAMES_MAX = 96, POINTER_BYTES_MAX = 512 };
+enum { VALUE_CHARS_MAX = 64, NAMES_MAX = 96, TOKEN_BYTES_MAX = 128 };
 
 /* JSON text of a short value; NULL for one that is too long to echo. */
 static const char *
@@ -55,24 +55,28 @@ problem_add(
         problem->detail = "";
 }
 
-/* `pointer` and one more reference token, escaped (RFC 6901, section 3). Long ones are cut. */
-static const char *
-below(const char *pointer, const char *name, char to[POINTER_BYTES_MAX])
+const char *
+shape_below(const char *pointer, const char *name, char to[SHAPE_POINTER_BYTES])
 {
-    Buf text = buf_new(POINTER_BYTES_MAX - 1);
+    size_t bytes = strnlen(name, TOKEN_BYTES_MAX), at = 0;
 
-    buf_text(&text, pointer);
-    buf_char(&text, '/');
-    for (size_t i = 0; name[i] && i < 128; i++) {
-        if (name[i] == '~')
-            buf_text(&text, "~0");
-        else if (name[i] == '/')
-            buf_text(&text, "~1");
-        else
-            buf_char(&text, name[i]);
+    /* Not in the middle of a character: what is cut stays text. */
+    while (name[bytes] && bytes > 0 && (name[bytes] & 0xc0) == 0x80)
+        bytes--;
+    if (to != pointer)
+        (void)text_copy(to, SHAPE_POINTER_BYTES, pointer);
+    at = strlen(to);
+    if (at + 2 * bytes + 2 > SHAPE_POINTER_BYTES)
+        return to; /* deeper than any table of ours: the parent's place must do */
+    to[at++] = '/';
+    for (size_t i = 0; i < bytes; i++) {
+        bool escaped = name[i] == '~' || name[i] == '/';
+
+        to[at++] = escaped ? '~' : name[i];
+        if (escaped)
+            to[at++] = name[i] == '~' ? '0' : '1';
     }
-    (void)text_copy(to, POINTER_BYTES_MAX, text.data);
-    buf_free(&text);
+    to[at] = '\0';
     return to;
 }
 
@@ -208,7 +212,7 @@ static bool
 check_value(const Shape *shape, const json_t *value, const char *pointer, Problems *problems,
     unsigned depth)
 {
-    char place[POINTER_BYTES_MAX], number[24];
+    char place[SHAPE_POINTER_BYTES], number[24];
     const char *detail = NULL, *key;
     json_t *each;
     bool good = true;
@@ -235,14 +239,14 @@ check_value(const Shape *shape, const json_t *value, const char *pointer, Proble
         return check_members(
             shape->members, value, pointer, SHAPE_UNKNOWN_REFUSED, problems, NULL, depth - 1);
     if (shape->type == SHAPE_OBJECT && shape->element) {
-        json_object_foreach((json_t *)(uintptr_t)value, key, each) good &=
-            check_value(shape->element, each, below(pointer, key, place), problems, depth - 1);
+        json_object_foreach((json_t *)(uintptr_t)value, key, each) good &= check_value(
+            shape->element, each, shape_below(pointer, key, place), problems, depth - 1);
     } else if (shape->type == SHAPE_ARRAY && shape->element) {
         json_array_foreach(value, i, each)
         {
             snprintf(number, sizeof number, "%zu", i);
             good &= check_value(
-                shape->element, each, below(pointer, number, place), problems, depth - 1);
+                shape->element, each, shape_below(pointer, number, place), problems, depth - 1);
         }
     }
     return good;
@@ -275,7 +279,7 @@ static bool
 check_members(const Shape *members, const json_t *value, const char *pointer, ShapeUnknown rule,
     Problems *problems, Problems *unknown, unsigned depth)
 {
-    char place[POINTER_BYTES_MAX];
+    char place[SHAPE_POINTER_BYTES];
     const char *name;
     json_t *member;
     bool good = true;
@@ -284,19 +288,19 @@ check_members(const Shape *members, const json_t *value, const char *pointer, Sh
         member = json_object_get(value, m->name);
         if (!member || (m->null_is_missing && json_is_null(member))) {
             if (m->required) {
-                problem_add(problems, below(pointer, m->name, place), "required", NULL,
+                problem_add(problems, shape_below(pointer, m->name, place), "required", NULL,
                     "is missing: must be %s", type_words(m->type));
                 good = false;
             }
             continue;
         }
-        good &= check_value(m, member, below(pointer, m->name, place), problems, depth);
+        good &= check_value(m, member, shape_below(pointer, m->name, place), problems, depth);
     }
     json_object_foreach((json_t *)(uintptr_t)value, name, member)
     {
         if (find_member(members, name))
             continue;
-        below(pointer, name, place);
+        shape_below(pointer, name, place);
         if (rule == SHAPE_UNKNOWN_REFUSED) {
             add_unknown(members, name, place, problems);
             good = false;

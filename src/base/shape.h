@@ -34,6 +34,11 @@ typedef struct {
     Problem problem[PROBLEMS_MAX];
 } Problems;
 
+/* `pointer` and one more reference token, escaped (RFC 6901, section 3); a long one is cut at a
+ * character. Returns `to`. */
+enum { SHAPE_POINTER_BYTES = 512 };
+const char *shape_below(const char *pointer, const char *name, char to[SHAPE_POINTER_BYTES]);
+
 /* Notes one problem; silently drops what no longer fits. `detail` is formatted. */
 void problem_add(Problems *p, const char *pointer, const char *word, const json_t *value,
     const char *fmt, ...) PRINTF_LIKE(5, 6);

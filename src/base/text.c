@@ -295,6 +295,48 @@ text_base64(Buf *to, const uint8_t *bytes, size_t count)
     }
 }
 
+static int
+base64_digit(char c)
+{
+    if (c >= 'A' && c <= 'Z')
+        return c - 'A';
+    if (c >= 'a' && c <= 'z')
+        return c - 'a' + 26;
+    if (c >= '0' && c <= '9')
+        return c - '0' + 52;
+    return c == '+' ? 62 : c == '/' ? 63 : -1;
+}
+
+bool
+text_unbase64(const char *text, uint8_t *to, size_t to_bytes, size_t *count)
+{
+    size_t chars = strlen(text), at = 0;
+    size_t pad = chars == 0 || text[chars - 1] != '='  ? 0
+                 : chars > 1 && text[chars - 2] == '=' ? 2
+                                                       : 1;
+
+    if (chars % 4 != 0 || chars / 4 * 3 - pad > to_bytes)
+        return false;
+    for (size_t i = 0; i < chars; i += 4) {
+        size_t digits = i + 4 == chars ? 4 - pad : 4;
+        uint32_t three = 0;
+
+        for (size_t d = 0; d < 4; d++) {
+            int digit = d < digits ? base64_digit(text[i + d]) : 0;
+
+            if (digit < 0)
+                return false;
+            three = three << 6 | (uint32_t)digit;
+        }
+        if (three & (digits == 4 ? 0 : digits == 3 ? 0xff : 0xffff))
+            return false;
+        for (size_t b = 0; b < digits - 1; b++)
+            to[at++] = (uint8_t)(three >> (16 - 8 * b));
+    }
+    *count = at;
+    return true;
+}
+
 static void
 put_json_character(Buf *to, const unsigned char *at, size_t length)
 {

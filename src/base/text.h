@@ -55,6 +55,10 @@ bool text_unhex(const char *text, uint8_t *bytes, size_t count);
 /* RFC 4648 base64 with padding, appended. */
 void text_base64(Buf *to, const uint8_t *bytes, size_t count);
 
+/* And back: strict, no blanks; unused bits must be 0. False if it is none or longer than
+ * `to_bytes`. */
+bool text_unbase64(const char *text, uint8_t *to, size_t to_bytes, size_t *count);
+
 /* A JSON string with its quotes (RFC 8259), '<', U+2028, U+2029 and controls escaped, appended.
  * Bytes that are not UTF-8 become U+FFFD. `count_max` cuts (at a character) and adds "…"; 0: no
  * cut. */
