@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "base/text.h"
 
 enum { DEPTH_MAX = 24 };
 
@@ -10,21 +11,39 @@ bool
 frame_put(Buf *to, json_t *object, Err *e)
 {
     size_t start = to->bytes, bytes;
-    bool ok;
+    bool had_failed = to->failed, ok;
 
     if (!object)
         return fail(e, MEMORY_LIMIT, "no memory for a frame");
     buf_put(to, "\0\0\0\0", FRAME_HEAD_BYTES);
     ok = json_write(object, to, e);
     json_decref(object);
-    if (!ok)
-        return false;
     bytes = to->bytes - start - FRAME_HEAD_BYTES;
-    if (bytes > FRAME_BYTES_MAX)
-        return fail(e, INTERNAL, "a frame of %zu bytes", bytes);
+    if (ok && bytes > FRAME_BYTES_MAX)
+        ok = fail(e, INTERNAL, "a frame of %zu bytes", bytes);
+    if (!ok) {
+        /* Half a frame would be read as the beginning of the next. */
+        if (to->bytes > start) {
+            to->bytes = start;
+            to->data[start] = '\0';
+        }
+        to->failed = had_failed;
+        return false;
+    }
     for (int i = 0; i < FRAME_HEAD_BYTES; i++)
         to->data[start + (size_t)i] = (char)(bytes >> (8 * i) & 0xff);
     return true;
+}
+
+/* What a client might have sent is a bug when a relative says it. */
+static void
+be_internal(Err *e)
+{
+    char why[ERR_TEXT_BYTES];
+
+    (void)text_copy(why, sizeof why, err_root(e));
+    err_clear(e);
+    fail(e, INTERNAL, "a frame that is not JSON: %s", why);
 }
 
 json_t *
@@ -51,7 +70,7 @@ frame_take(Buf *from, Err *e)
     }
     if (object)
         buf_drop(from, FRAME_HEAD_BYTES + bytes);
-    else if (e->code != ERR_INTERNAL)
-        fail(e, INTERNAL, "a frame that is not JSON");
+    else if (e->code != ERR_INTERNAL && e->code != ERR_MEMORY_LIMIT)
+        be_internal(e);
     return object;
 }

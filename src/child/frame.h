@@ -29,7 +29,7 @@ typedef struct {
     _Atomic uint32_t asked; /* by the parent: an ErrCode that says why to end; 0 goes on */
 } FramePage;
 
-/* Appends a frame. Takes over `object` (NULL: no memory). */
+/* Appends a frame, or nothing. Takes over `object` (NULL: no memory). */
 bool frame_put(Buf *to, json_t *object, Err *e) MUST_CHECK;
 
 /*
