@@ -31,8 +31,10 @@ is_due(Sweep *s, const StorageObject *object, bool *due, Err *e)
     *due = object->modified_wall_us + s->config->retention_ms * 1000 <= s->now_us;
     if (s->queue_kind->find_key(s->queue, object->key, s->task, &record, &why)) {
         /* A file of a task that has not ended is not ours to judge: it is just being committed. */
-        *due = record.phase == QUEUE_COMPLETED ? record.retain_us <= s->now_us
-                                               : record.phase == QUEUE_EXPIRED;
+        if (record.phase != QUEUE_COMPLETED)
+            *due = record.phase == QUEUE_EXPIRED;
+        else if (record.retain_us > 0)
+            *due = record.retain_us <= s->now_us;
     } else if (why.code != ERR_EXPORT_NOT_FOUND) {
         *e = why;
         return false;
@@ -60,8 +62,9 @@ judge(const StorageObject *object, void *with, Err *e)
         s->result->bytes += (uint64_t)object->bytes;
         return true;
     }
-    if (!s->storage_kind->remove(s->storage, object->key, &existed, e) ||
-        !s->queue_kind->expire(s->queue, &object->key, 1, e))
+    /* In this order: killed between the two, the next sweep finds the file expired. */
+    if (!s->queue_kind->expire(s->queue, &object->key, 1, e) ||
+        !s->storage_kind->remove(s->storage, object->key, &existed, e))
         return false;
     s->result->deleted += existed;
     s->result->deleted_bytes += existed ? (uint64_t)object->bytes : 0;
