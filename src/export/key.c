@@ -56,28 +56,3 @@ key_file(const char *key)
 
     return slash ? slash + 1 : key;
 }
-
-/* _YYYYMMDD_HHMMSS_12345678 is what stands between the type and the extension. */
-bool
-key_parts(const char *key, char type[65], char format[17])
-{
-    const char *file = key_file(key), *dot = strchr(file, '.');
-    size_t stem = dot ? (size_t)(dot - file) : 0, bytes;
-    const char *tail;
-
-    if (!dot || stem < 26 || stem - 25 > 64)
-        return false;
-    tail = file + stem - 25;
-    if (tail[0] != '_' || strspn(tail + 1, "0123456789") != 8 || tail[9] != '_' ||
-        strspn(tail + 10, "0123456789") != 6 || tail[16] != '_' ||
-        strspn(tail + 17, "0123456789abcdef") != 8)
-        return false;
-    memcpy(type, file, stem - 25);
-    type[stem - 25] = '\0';
-    bytes = strcspn(dot + 1, ".");
-    if (bytes == 0 || bytes > 16)
-        return false;
-    memcpy(format, dot + 1, bytes);
-    format[bytes] = '\0';
-    return text_is_name(type);
-}

@@ -17,8 +17,4 @@ void key_short_id(const char *task_id, char to[9]);
 bool key_user(const char *key, const char **user, size_t *count);
 const char *key_file(const char *key); /* the last part */
 
-/* "employee_metrics" of ".../employee_metrics_20240101_120000_abc.csv", and ".csv"; false if it has
- * not that form (others' files). */
-bool key_parts(const char *key, char type[65], char format[17]);
-
 #endif

@@ -10,7 +10,12 @@
 #include "base/time.h"
 #include "export/key.h"
 
-enum { STALLED_MS = 15000, RETRY_AFTER_S_MAX = 10, SERIES_BYTES = 320 };
+enum {
+    STALLED_MS = 15000,
+    RETRY_AFTER_S_MAX = 10,
+    SERIES_BYTES = 320,
+    TTL_MS_MAX = 7 * 86400000, /* as a request may say */
+};
 
 static const int64_t us_per_second = 1000000;
 
@@ -118,15 +123,45 @@ result_expiry(
     return ends_us / us_per_second;
 }
 
+/* What COMPLETE stored; NULL without it, or if somebody has damaged it. The caller owns it. */
+static json_t *
+further(const QueueRecord *record)
+{
+    Err ignored = {0};
+
+    return record->result ? json_parse(record->result, strlen(record->result), 16, &ignored) : NULL;
+}
+
+/* What a link to a file is made from. */
+typedef struct {
+    const char *key, *name;
+    int64_t ended_us, ttl_ms, retain_us;
+} Link;
+
+/* `result` must live as long as the link. */
+static Link
+link_of(const QueueRecord *r, const json_t *result, const ResultView *view)
+{
+    int64_t ttl_ms = json_int_or(result, "url_ttl_ms", 0);
+
+    return (Link){
+        .key = r->key,
+        .name = json_text_or(result, "filename", r->key ? key_file(r->key) : ""),
+        .ended_us = r->ended_us,
+        .ttl_ms = ttl_ms > 0 && ttl_ms <= TTL_MS_MAX ? ttl_ms : view->config->url_ttl_ms,
+        .retain_us = r->retain_us,
+    };
+}
+
 /* download_url, expires_at, expires_in, expires_reason: null where there is no file. */
 static bool
-set_link(json_t *to, const char *key, const char *name, int64_t ended_us, int64_t ttl_ms,
-    int64_t retain_us, const ResultView *view, Err *e)
+set_link(json_t *to, const Link *link, const ResultView *view, Err *e)
 {
     char url[STORAGE_URL_BYTES];
-    const char *reason;
-    int64_t expires_s = result_expiry(ended_us, ttl_ms, retain_us, view->now_us, &reason);
-    SignSpec spec = {.base_url = view->base_url, .name = name, .expires_wall_s = expires_s};
+    const char *reason, *key = link->key;
+    int64_t expires_s =
+        result_expiry(link->ended_us, link->ttl_ms, link->retain_us, view->now_us, &reason);
+    SignSpec spec = {.base_url = view->base_url, .name = link->name, .expires_wall_s = expires_s};
 
     if (!view->storage || !key || expires_s * us_per_second <= view->now_us) {
         json_object_set_new(to, "download_url", json_null());
@@ -159,6 +194,13 @@ status_waiting(json_t *body, const QueueRecord *r, ExportState state, const Resu
 }
 
 static bool
+is_stalled(const QueueRecord *r, const ResultView *view)
+{
+    return (r->phase == QUEUE_RUNNING || r->phase == QUEUE_PREPARED) &&
+           view->now_us - r->heartbeat_us > STALLED_MS * (int64_t)1000;
+}
+
+static bool
 status_running(json_t *body, const QueueRecord *r, ExportState state, const ResultView *view)
 {
     int64_t elapsed_us = view->now_us - r->attempt_us;
@@ -187,9 +229,7 @@ status_running(json_t *body, const QueueRecord *r, ExportState state, const Resu
     set_time(body, "created_at", r->created_us);
     set_time(body, "started_at", r->started_us);
     set_time(body, "heartbeat_at", r->heartbeat_us);
-    json_object_set_new(body, "stalled",
-        json_boolean(state != STATE_RETRYING &&
-                     view->now_us - r->heartbeat_us > STALLED_MS * (int64_t)1000));
+    json_object_set_new(body, "stalled", json_boolean(is_stalled(r, view)));
     set_links(body, r->id, r->phase == QUEUE_RUNNING || r->phase == QUEUE_QUEUED);
     return true;
 }
@@ -198,16 +238,15 @@ static bool
 status_completed(json_t *body, const QueueRecord *r, ExportState state, const ResultView *view,
     Arena *arena, Err *e)
 {
-    Err ignored = {0};
-    json_t *result = r->result ? json_parse(r->result, strlen(r->result), 16, &ignored) : NULL;
-    const char *name = json_text_or(result, "filename", r->key ? key_file(r->key) : "");
+    json_t *result = further(r);
+    Link link = link_of(r, result, view);
     const EncoderKind *format = kinds_format(view->kinds, r->format);
-    bool has_file = state == STATE_COMPLETED && r->key;
     bool ok;
 
     (void)arena;
-    ok = set_link(body, has_file ? r->key : NULL, name, r->ended_us,
-        json_int_or(result, "url_ttl_ms", view->config->url_ttl_ms), r->retain_us, view, e);
+    if (state != STATE_COMPLETED)
+        link.key = NULL;
+    ok = set_link(body, &link, view, e);
     set_whole(body, "file_size", (int64_t)r->bytes);
     set_whole(body, "row_count", (int64_t)r->rows);
     set_text(body, "state", state_name(state));
@@ -263,7 +302,8 @@ status_failed(json_t *body, const QueueRecord *r, ExportState state)
         set_text(cancel, "by", r->cancel_by);
         set_text(cancel, "reason", r->cancel_reason);
         /* A child says that it ended only when its query is gone; one that did not was killed. */
-        json_object_set_new(cancel, "query_stopped", json_true());
+        if (r->started_us > 0)
+            json_object_set_new(cancel, "query_stopped", json_true());
         set_whole(cancel, "stopped_after_ms", (r->ended_us - r->cancel_us) / 1000);
         json_object_set_new(body, "cancel", cancel);
     }
@@ -314,31 +354,39 @@ json_t *
 result_file(const StorageObject *object, const QueueRecord *record, const ResultView *view,
     Arena *arena, Err *e)
 {
-    int64_t retain_us =
-        record ? record->retain_us : object->modified_wall_us + view->config->retention_ms * 1000;
-    char type[65], format[17];
-    json_t *file = json_object();
+    Link link = {.key = object->key,
+        .name = key_file(object->key),
+        .ended_us = object->modified_wall_us,
+        .ttl_ms = view->config->url_ttl_ms,
+        .retain_us = object->modified_wall_us + view->config->retention_ms * 1000};
+    json_t *file = json_object(), *result = record ? further(record) : NULL;
+    bool ok;
 
     (void)arena;
+    if (record) { /* the same link as in S2 */
+        link = link_of(record, result, view);
+        link.key = object->key;
+    }
     set_text(file, "key", object->key);
     set_whole(file, "size", object->bytes);
     set_seed_time(file, "last_modified", object->modified_wall_us, view->config);
-    if (!set_link(file, object->key, key_file(object->key), object->modified_wall_us,
-            view->config->url_ttl_ms, retain_us, view, e)) {
+    ok = set_link(file, &link, view, e);
+    json_decref(result);
+    if (!ok) {
         json_decref(file);
         return NULL;
     }
     json_object_del(file, "expires_at");
     json_object_del(file, "expires_reason");
-    if (record) {
-        set_text(file, "task_id", record->id);
-        set_whole(file, "row_count", (int64_t)record->rows);
-        set_time(file, "retain_until", record->retain_us);
+    if (!record) { /* the seed's members: of others' files no more is known */
+        json_object_del(file, "expires_in");
+        return file;
     }
-    if (key_parts(object->key, type, format)) {
-        set_text(file, "export_type", type);
-        set_text(file, "format", format);
-    }
+    set_text(file, "task_id", record->id);
+    set_text(file, "export_type", record->export_type);
+    set_text(file, "format", record->format);
+    set_whole(file, "row_count", (int64_t)record->rows);
+    set_time(file, "retain_until", record->retain_us);
     return file;
 }
 
@@ -353,17 +401,25 @@ result_retry_after(const QueueRecord *record, int64_t now_us)
 char *
 result_etag(const QueueRecord *r, const ResultView *view, char to[80])
 {
+    int64_t expires_s = 0;
     const char *reason;
-    int64_t expires_s = r->phase == QUEUE_COMPLETED
-                            ? result_expiry(r->ended_us, view->config->url_ttl_ms, r->retain_us,
-                                  view->now_us, &reason)
-                            : 0;
-    bool stalled = view->now_us - r->heartbeat_us > STALLED_MS * (int64_t)1000;
+    json_t *result;
 
-    snprintf(to, 80, "\"%x-%x-%x-%" PRIx64 "-%" PRIx64 "-%" PRIx64 "-%" PRIx64 "\"",
-        (unsigned)state_of(r, view->now_us), (unsigned)r->progress, (unsigned)r->attempt,
-        (uint64_t)r->heartbeat_us, (uint64_t)r->ended_us, (uint64_t)expires_s,
-        (uint64_t)r->position * 2 + (r->phase == QUEUE_RUNNING && stalled));
+    if (r->phase == QUEUE_COMPLETED) {
+        Link link = link_of(r, result = further(r), view);
+
+        expires_s =
+            result_expiry(link.ended_us, link.ttl_ms, link.retain_us, view->now_us, &reason);
+        if (expires_s * us_per_second <= view->now_us)
+            expires_s = 0; /* no link any more */
+        json_decref(result);
+    }
+    /* Masks keep it within its room, whatever a damaged record says. */
+    snprintf(to, 80, "\"%x-%x-%x-%" PRIx64 "-%" PRIx64 "-%" PRIx64 "-%x\"",
+        (unsigned)state_of(r, view->now_us), (unsigned)r->progress & 0xff,
+        (unsigned)r->attempt & 0xffff, (uint64_t)r->heartbeat_us, (uint64_t)r->ended_us,
+        (uint64_t)expires_s & 0xffffffffff,
+        ((unsigned)r->position & 0xffff) * 2 + is_stalled(r, view));
     return to;
 }
 
@@ -378,10 +434,14 @@ result_json(const ExportResult *result, const ExportRequest *request, const Queu
 
     (void)record;
     (void)now_us;
-    for (size_t i = 0; i < request->type->columns; i++)
-        json_array_append_new(
-            columns, json_pack("{s:s, s:s}", "name", request->type->column[i].name, "type",
-                         column_type_name(request->type->column[i].type)));
+    for (size_t i = 0; i < request->type->columns; i++) {
+        json_t *column = json_pack("{s:s}", "name", request->type->column[i].name);
+
+        /* Else it is what the source says, which is not known here. */
+        if (request->type->column_type_given[i])
+            set_text(column, "type", column_type_name(request->type->column[i].type));
+        json_array_append_new(columns, column);
+    }
     value =
         json_pack("{s:o, s:s, s:s?, s:I}", "columns", columns, "compression", request->compression,
             "filename", request->filename, "url_ttl_ms", (json_int_t)request->url_ttl_ms);
