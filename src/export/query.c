@@ -1,16 +1,20 @@
 /*
  * Where parameters stand in a query: `$name` outside of text, quoted names, comments and dollar
- * quotes. One lexer for SQL (PostgreSQL's rules are the widest) and Cypher, whose line comments
- * start with two slashes.
+ * quotes.
+ *
+ * SQL: PostgreSQL 15, chapter 4.1 (its rules are the widest; SQLite knows no dollar quotes and does
+ * not nest comments). Cypher: openCypher 9, whose line comments start with two slashes, whose texts
+ * have escapes, and where two dashes are a relationship.
  */
 #include <string.h>
 
 #include "export/type.h"
 
+/* Bytes beyond ASCII are letters to both. */
 static bool
 is_letter(char c)
 {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || (c & 0x80);
 }
 
 static bool
@@ -41,10 +45,10 @@ skip_line(const char *at)
 
 /* Behind the opening; PostgreSQL nests these. */
 static const char *
-skip_comment(const char *at)
+skip_comment(const char *at, bool nests)
 {
     for (unsigned depth = 1; *at; at++) {
-        if (at[0] == '/' && at[1] == '*') {
+        if (nests && at[0] == '/' && at[1] == '*') {
             depth++;
             at++;
         } else if (at[0] == '*' && at[1] == '/') {
@@ -75,27 +79,43 @@ skip_dollar_quote(const char *at)
     return at + strlen(at);
 }
 
+/* E'…': the only text of SQL with escapes. */
+static bool
+is_escaped(const char *query, const char *at)
+{
+    return at > query && (at[-1] == 'E' || at[-1] == 'e') && (at - query < 2 || !is_part(at[-2]));
+}
+
+/* Behind what is no place for a parameter; NULL if nothing such begins here. */
+static const char *
+skip(const char *query, const char *at, QueryLanguage language)
+{
+    bool cypher = language == QUERY_CYPHER;
+
+    if (*at == '\'' || (cypher && *at == '"'))
+        return skip_quoted(at + 1, *at, cypher || is_escaped(query, at));
+    if (*at == '"' || *at == '`')
+        return skip_quoted(at + 1, *at, false);
+    if (cypher ? at[0] == '/' && at[1] == '/' : at[0] == '-' && at[1] == '-')
+        return skip_line(at);
+    if (at[0] == '/' && at[1] == '*')
+        return skip_comment(at + 2, !cypher);
+    if (*at == '$' && !cypher && (at == query || !is_part(at[-1])))
+        return skip_dollar_quote(at);
+    return NULL;
+}
+
 void
-query_names(const char *query, QueryNameFound *found, void *with)
+query_names(const char *query, QueryLanguage language, QueryNameFound *found, void *with)
 {
     const char *at = query;
 
     while (*at) {
-        char before = at > query ? at[-1] : ' ';
-        const char *end;
+        const char *end = skip(query, at, language);
 
-        if (*at == '\'') {
-            at = skip_quoted(at + 1, '\'',
-                (before == 'E' || before == 'e') && (at - query < 2 || !is_part(at[-2])));
-        } else if (*at == '"' || *at == '`') {
-            at = skip_quoted(at + 1, *at, false);
-        } else if ((at[0] == '-' && at[1] == '-') || (at[0] == '/' && at[1] == '/')) {
-            at = skip_line(at);
-        } else if (at[0] == '/' && at[1] == '*') {
-            at = skip_comment(at + 2);
-        } else if (*at == '$' && !is_part(before) && (end = skip_dollar_quote(at))) {
+        if (end) {
             at = end;
-        } else if (*at == '$' && !is_part(before) && is_letter(at[1])) {
+        } else if (*at == '$' && is_letter(at[1]) && (at == query || !is_part(at[-1]))) {
             end = at + 1;
             while (is_part(*end))
                 end++;

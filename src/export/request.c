@@ -1,15 +1,17 @@
 #include "export/request.h"
 
+#include <float.h>
 #include <inttypes.h>
 #include <math.h>
-#include <regex.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
 #include "base/json.h"
 #include "base/text.h"
 #include "base/time.h"
+#include "export/pattern.h"
 
 enum {
     PARAMS_MAX = 64,
@@ -39,22 +41,6 @@ misses(const char **word, char detail[200], const char *why, const char *fmt, ..
 }
 
 static bool
-read_whole(const json_t *value, int64_t *number)
-{
-    double real = json_real_value(value);
-
-    if (json_is_integer(value)) {
-        *number = json_integer_value(value);
-        return true;
-    }
-    /* 10.0 is a whole number, 10.5 is not. */
-    if (!json_is_real(value) || real != floor(real) || fabs(real) >= 9007199254740992.0)
-        return false;
-    *number = (int64_t)real;
-    return true;
-}
-
-static bool
 in_bounds(const TypeParam *param, double number, const char **word, char detail[200])
 {
     if ((!param->has_min || number >= param->min) && (!param->has_max || number <= param->max))
@@ -72,7 +58,7 @@ read_integer(const TypeParam *param, const json_t *value, SourceParam *out, cons
 {
     int64_t least = INT64_MIN, most = INT64_MAX;
 
-    if (!read_whole(value, &out->as.int64))
+    if (!json_whole(value, &out->as.int64))
         return misses(word, detail, "wrong-type", "must be a whole number");
     if (param->type == COLUMN_INT16) {
         least = INT16_MIN;
@@ -85,6 +71,18 @@ read_integer(const TypeParam *param, const json_t *value, SourceParam *out, cons
         return misses(
             word, detail, "out-of-range", "does not fit %s", column_type_name(param->type));
     return in_bounds(param, (double)out->as.int64, word, detail);
+}
+
+static bool
+read_real(const TypeParam *param, const json_t *value, SourceParam *out, const char **word,
+    char detail[200])
+{
+    if (!json_is_number(value))
+        return misses(word, detail, "wrong-type", "must be a number");
+    out->as.real = json_number_value(value);
+    if (param->type == COLUMN_FLOAT && fabs(out->as.real) > (double)FLT_MAX)
+        return misses(word, detail, "out-of-range", "does not fit float");
+    return in_bounds(param, out->as.real, word, detail);
 }
 
 static bool
@@ -156,6 +154,31 @@ looks_like_decimal(const char *text)
     return before + after > 0 && !*at;
 }
 
+/* In lower case, as RFC 9562 says to write it: in a database without a type for it it is a text. */
+static bool
+read_uuid(const char *text, Arena *arena, SourceParam *out)
+{
+    Err e = {0};
+    char *lower = arena_text(arena, text, &e);
+
+    for (char *at = lower; at && *at; at++)
+        if (*at >= 'A' && *at <= 'F')
+            *at = (char)(*at | 0x20);
+    out->as.text.bytes = lower;
+    return lower && text_is_uuid(lower);
+}
+
+static bool
+read_bytes(const char *text, Arena *arena, SourceParam *out)
+{
+    size_t room = strlen(text) / 4 * 3;
+    Err e = {0};
+    uint8_t *bytes = arena_alloc(arena, room + 1, &e);
+
+    out->as.text.bytes = (const char *)bytes;
+    return bytes && text_unbase64(text, bytes, room, &out->as.text.count);
+}
+
 static bool
 read_text(const TypeParam *param, const json_t *value, Arena *arena, SourceParam *out,
     const char **word, char detail[200])
@@ -177,15 +200,19 @@ read_text(const TypeParam *param, const json_t *value, Arena *arena, SourceParam
     if (param->max_length > 0 && characters(text) > param->max_length)
         return misses(
             word, detail, "too-long", "must have at most %u characters", param->max_length);
-    if (param->type == COLUMN_UUID &&
-        !(strlen(text) == 36 && strspn(text, "0123456789abcdefABCDEF-") == 36))
-        return misses(word, detail, "not-valid", "is not a UUID");
-    if (param->type == COLUMN_DECIMAL && !looks_like_decimal(text))
-        return misses(word, detail, "not-valid", "is not a decimal number");
-    if (param->matcher && regexec(param->matcher, text, 0, NULL, 0) != 0)
+    if (param->pattern && !pattern_fits(param->pattern, text))
         return misses(word, detail, "pattern", "does not match the pattern of the parameter");
     out->as.text.bytes = text;
     out->as.text.count = strlen(text);
+    if (param->type == COLUMN_UUID)
+        return read_uuid(text, arena, out) || misses(word, detail, "not-valid", "is not a UUID");
+    if (param->type == COLUMN_BYTES)
+        return read_bytes(text, arena, out) ||
+               misses(word, detail, "not-valid", "is not base64 with padding");
+    if (param->type == COLUMN_DECIMAL)
+        return looks_like_decimal(text)
+                   ? in_bounds(param, strtod(text, NULL), word, detail)
+                   : misses(word, detail, "not-valid", "is not a decimal number");
     return true;
 }
 
@@ -199,8 +226,12 @@ is_chosen(const TypeParam *param, const json_t *value)
         return true;
     json_array_foreach(param->choices, i, choice)
     {
-        if (json_equal(choice, value) || (json_is_number(choice) && json_is_number(value) &&
-                                             json_number_value(choice) == json_number_value(value)))
+        if (json_equal(choice, value))
+            return true;
+        /* 1 and 1.0 are one number; integers were compared to their last digit. */
+        if (json_is_number(choice) && json_is_number(value) &&
+            !(json_is_integer(choice) && json_is_integer(value)) &&
+            json_number_value(choice) == json_number_value(value))
             return true;
     }
     return false;
@@ -229,9 +260,7 @@ request_param(const TypeParam *param, const json_t *value, Arena *arena, SourceP
         return read_integer(param, value, out, word, detail);
     case COLUMN_FLOAT:
     case COLUMN_DOUBLE:
-        out->as.real = json_number_value(value);
-        return json_is_number(value) ? in_bounds(param, out->as.real, word, detail)
-                                     : misses(word, detail, "wrong-type", "must be a number");
+        return read_real(param, value, out, word, detail);
     case COLUMN_DATE:
     case COLUMN_TIME:
     case COLUMN_TIMESTAMP:
@@ -289,9 +318,8 @@ check_not_before(const json_t *value, const char **detail)
     const char *text = json_string_value(value);
     int64_t us;
 
-    *detail = "must be a time like 2024-01-02T12:00:00Z, at most 30 days ahead";
-    return time_parse(text, strlen(text), &us, NULL) &&
-           us <= time_wall_us() + NOT_BEFORE_DAYS_MAX * us_per_day;
+    *detail = "must be a time like 2024-01-02T12:00:00Z";
+    return time_parse(text, strlen(text), &us, NULL);
 }
 
 static const char *const priorities[] = {"high", "normal", "low", NULL};
@@ -432,17 +460,16 @@ static void
 add_unknown_param(const ExportType *type, const char *name, Problems *problems)
 {
     const char *names[PARAMS_MAX + 1], *nearest;
-    char pointer[160];
+    char pointer[SHAPE_POINTER_BYTES];
     size_t count = 0;
 
     for (; count < type->params && count < PARAMS_MAX; count++)
         names[count] = type->param[count].name;
     names[count] = NULL;
     nearest = text_nearest(name, names);
-    snprintf(pointer, sizeof pointer, "/params/%.128s", name);
-    problem_add(problems, pointer, "unknown-param", NULL, "is not a parameter of %s%s%s%s",
-        type->name, nearest ? "; did you mean \"" : "", nearest ? nearest : "",
-        nearest ? "\"?" : "");
+    problem_add(problems, shape_below("/params", name, pointer), "unknown-param", NULL,
+        "is not a parameter of %s%s%s%s", type->name, nearest ? "; did you mean \"" : "",
+        nearest ? nearest : "", nearest ? "\"?" : "");
 }
 
 static bool
@@ -464,12 +491,12 @@ read_params(const json_t *params, ExportRequest *request, Arena *arena, Problems
         char pointer[96], detail[200];
         bool naive;
 
-        value = json_object_get(params, of->name);
-        snprintf(pointer, sizeof pointer, "/params/%s", of->name);
-        if ((!value || json_is_null(value)) && of->required && !of->preset)
-            problem_add(problems, pointer, "required", NULL, "is missing");
-        if (!value)
+        /* Written out, null is no value, default or not; left out, the default is one. */
+        if (!(value = json_object_get(params, of->name)))
             value = (json_t *)(uintptr_t)of->preset;
+        snprintf(pointer, sizeof pointer, "/params/%s", of->name);
+        if ((!value || json_is_null(value)) && of->required)
+            problem_add(problems, pointer, "required", NULL, "is missing");
         if (!request_param(of, value, arena, &param[i], &naive, &word, detail))
             problem_add(problems, pointer, word, value, "%s", detail);
         else if (naive && warnings)
@@ -502,19 +529,29 @@ read_options(const json_t *body, const Config *config, EncoderOptions *options)
     options->csv.header = json_bool_or(csv, "header", true);
 }
 
-static int64_t
-whole_or(const json_t *body, const char *name, int64_t preset)
-{
-    const json_t *value = json_object_get(body, name);
-    int64_t number;
-
-    return value && read_whole(value, &number) ? number : preset;
-}
-
 static int
 priority_of(const char *name)
 {
     return strcmp(name, "high") == 0 ? 0 : strcmp(name, "low") == 0 ? 9 : 3;
+}
+
+static void
+read_not_before(const json_t *body, const RequestRules *rules, ExportRequest *request,
+    Problems *problems, Problems *warnings)
+{
+    const char *text = json_text_or(body, "not_before", NULL);
+    bool zoned;
+
+    if (!text || !time_parse(text, strlen(text), &request->not_before_us, &zoned))
+        return;
+    if (!zoned && warnings)
+        problem_add(
+            warnings, "/not_before", "naive-timestamp", NULL, "has no zone and is taken as UTC");
+    if (request->not_before_us > rules->now_us + NOT_BEFORE_DAYS_MAX * us_per_day)
+        problem_add(problems, "/not_before", "out-of-range", json_object_get(body, "not_before"),
+            "must be at most %d days ahead", NOT_BEFORE_DAYS_MAX);
+    if (request->not_before_us <= rules->now_us)
+        request->not_before_us = 0;
 }
 
 static void
@@ -524,10 +561,9 @@ read_limits(
     const ExportType *type = request->type;
     int64_t most_ms = type->time_limit_ms ? type->time_limit_ms : rules->config->task_time_limit_ms;
     int64_t rows_most = type->max_rows ? (int64_t)type->max_rows : INT64_MAX;
-    int64_t row_limit = whole_or(body, "row_limit", 0);
-    const char *not_before = json_text_or(body, "not_before", NULL);
+    int64_t row_limit = json_int_or(body, "row_limit", 0);
 
-    request->time_limit_ms = whole_or(body, "time_limit", 0) * 1000;
+    request->time_limit_ms = json_int_or(body, "time_limit", 0) * 1000;
     if (request->time_limit_ms > most_ms)
         problem_add(problems, "/time_limit", "out-of-range", json_object_get(body, "time_limit"),
             "must be at most %" PRId64 " seconds", most_ms / 1000);
@@ -537,14 +573,10 @@ read_limits(
         problem_add(problems, "/row_limit", "out-of-range", json_object_get(body, "row_limit"),
             "must be at most %" PRId64, rows_most);
     request->row_limit = row_limit ? (uint64_t)row_limit : type->max_rows;
-    request->url_ttl_ms = whole_or(body, "url_ttl", rules->config->url_ttl_ms / 1000) * 1000;
+    request->url_ttl_ms = json_int_or(body, "url_ttl", rules->config->url_ttl_ms / 1000) * 1000;
     request->retain_ms = json_object_get(body, "retain_days")
-                             ? whole_or(body, "retain_days", 7) * ms_per_day
+                             ? json_int_or(body, "retain_days", 7) * ms_per_day
                              : rules->config->retention_ms;
-    if (not_before && !time_parse(not_before, strlen(not_before), &request->not_before_us, NULL))
-        request->not_before_us = 0;
-    if (request->not_before_us <= rules->now_us)
-        request->not_before_us = 0;
     request->priority = priority_of(json_text_or(body, "priority", "normal"));
 }
 
@@ -589,6 +621,26 @@ code_of(const Problems *problems)
     return ERR_VALIDATION_FAILED;
 }
 
+/* "report" becomes "report.csv", as the key's last part would be. */
+static bool
+add_extension(ExportRequest *request, const Kinds *kinds, Arena *arena, Err *e)
+{
+    const char *of_format = kinds_format(kinds, request->format)->extension;
+    const char *of_codec = kinds_codec(kinds, request->compression)->extension;
+    const char *extension = arena_printf(arena, e, "%s%s", of_format, of_codec);
+    size_t bytes = request->filename ? strlen(request->filename) : 0, end;
+
+    if (!extension)
+        return false;
+    if (!request->filename)
+        return true;
+    end = strlen(extension);
+    if (bytes > end && text_same_case_blind(request->filename + bytes - end, extension))
+        return true;
+    request->filename = arena_printf(arena, e, "%s%s", request->filename, extension);
+    return request->filename != NULL;
+}
+
 bool
 request_parse(const json_t *body, const RequestRules *rules, Arena *arena, ExportRequest *request,
     Problems *problems, Problems *warnings, Err *e)
@@ -627,8 +679,9 @@ request_parse(const json_t *body, const RequestRules *rules, Arena *arena, Expor
         if (shaped)
             read_limits(body, rules, request, problems);
     }
+    read_not_before(body, rules, request, problems, warnings);
     if (problems->count == 0 && shaped)
-        return true;
+        return add_extension(request, rules->kinds, arena, e);
     return fail_code(e, code_of(problems), "%zu member%s not valid", problems->count,
         problems->count == 1 ? " is" : "s are");
 }
@@ -639,6 +692,8 @@ static json_t *
 param_to_json(const SourceParam *param)
 {
     char text[TIME_TEXT_BYTES + 16];
+    Buf base64 = buf_new(1 << 20);
+    json_t *value;
     TimeParts p;
 
     if (param->is_null)
@@ -668,6 +723,11 @@ param_to_json(const SourceParam *param)
         snprintf(text, sizeof text, "%04d-%02d-%02dT%02d:%02d:%02d.%06dZ", p.year, p.month, p.day,
             p.hour, p.minute, p.second, p.microsecond);
         return json_string(text);
+    case COLUMN_BYTES:
+        text_base64(&base64, (const uint8_t *)param->as.text.bytes, param->as.text.count);
+        value = base64.failed ? NULL : json_string(base64.data);
+        buf_free(&base64);
+        return value;
     case COLUMN_JSON:
         return json_loadb(param->as.text.bytes, param->as.text.count, JSON_DECODE_ANY, NULL);
     default:
@@ -682,8 +742,9 @@ request_to_json(const ExportRequest *request, Arena *arena, Err *e)
     Buf text = buf_new(256 << 10);
     const char *json = NULL;
 
+    /* Null stands where it is not the same as nothing. */
     for (size_t i = 0; i < request->params; i++)
-        if (!request->param[i].is_null)
+        if (!request->param[i].is_null || request->type->param[i].preset)
             json_object_set_new(params, request->param[i].name, param_to_json(&request->param[i]));
     value = json_pack("{s:s, s:s, s:s, s:s, s:s?, s:o, s:{s:s, s:s, s:b}, s:I, s:I, s:I, s:I}",
         "export_type", request->type->name, "user_id", request->user_id, "format", request->format,
@@ -702,12 +763,26 @@ request_to_json(const ExportRequest *request, Arena *arena, Err *e)
     return json;
 }
 
+/* None of them may make another number elsewhere: they are multiplied and added to the time. */
+static bool
+has_limits(const ExportRequest *request)
+{
+    const int64_t most_ms = 10000 * ms_per_day;
+
+    return request->row_limit <= (uint64_t)INT64_MAX && request->time_limit_ms > 0 &&
+           request->time_limit_ms <= most_ms && request->url_ttl_ms > 0 &&
+           request->url_ttl_ms <= most_ms && request->retain_ms > 0 &&
+           request->retain_ms <= most_ms;
+}
+
 bool
 request_from_json(
     const json_t *value, const ExportType *type, Arena *arena, ExportRequest *request, Err *e)
 {
     Problems problems = {.arena = arena};
     const json_t *params = json_object_get(value, "params"), *csv = json_object_get(value, "csv");
+    const json_t *filename = json_object_get(value, "filename");
+    const char *ignored;
 
     *request = (ExportRequest){
         .type = type,
@@ -727,7 +802,9 @@ request_from_json(
         strcmp(json_text_or(csv, "empty_string", ""), "bare") == 0;
     request->options.csv.header = json_bool_or(csv, "header", true);
     if (!text_is_user_id(request->user_id) || !json_is_object(params) ||
-        strcmp(json_text_or(value, "export_type", ""), type->name) != 0)
+        strcmp(json_text_or(value, "export_type", ""), type->name) != 0 || !has_limits(request) ||
+        (filename && (!json_is_string(filename) || !json_string_length(filename) ||
+                         !check_filename(filename, &ignored))))
         return fail(e, INTERNAL, "a task whose request cannot be read");
     if (!read_params(params, request, arena, &problems, NULL, e))
         return false;

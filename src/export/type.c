@@ -2,7 +2,6 @@
 
 #include <dirent.h>
 #include <errno.h>
-#include <regex.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,9 +14,10 @@
 #include "base/time.h"
 #include "base/yaml.h"
 #include "export/builtin.h"
+#include "export/pattern.h"
 #include "export/request.h"
 
-enum { TYPES_MAX = 1000, COLUMNS_MAX = 256, PARAMS_MAX = 64 };
+enum { TYPES_MAX = 1000, COLUMNS_MAX = 256, PARAMS_MAX = 64, TIME_LIMIT_S_MAX = 31536000 };
 
 /* --- what a definition looks like --- */
 
@@ -37,14 +37,24 @@ check_column_name(const json_t *value, const char **detail)
     return *text && strlen(text) <= 512 && !text_has_control(text, strlen(text), true);
 }
 
+/* 0: it is none. */
+static int64_t
+read_time_limit(const json_t *value)
+{
+    int64_t ms = 0, seconds;
+
+    if (json_whole(value, &seconds))
+        return seconds > 0 && seconds <= TIME_LIMIT_S_MAX ? seconds * 1000 : 0;
+    return json_is_string(value) && time_parse_duration(json_string_value(value), &ms) ? ms : 0;
+}
+
 static bool
 check_duration(const json_t *value, const char **detail)
 {
-    int64_t ms;
+    int64_t ms = read_time_limit(value);
 
-    *detail = "must be a time like 90s, 5m or 2h";
-    return (json_is_integer(value) && json_integer_value(value) > 0) ||
-           (json_is_string(value) && time_parse_duration(json_string_value(value), &ms) && ms > 0);
+    *detail = "must be a time like 90s, 5m or 2h, at most a year";
+    return ms > 0 && ms <= TIME_LIMIT_S_MAX * INT64_C(1000);
 }
 
 static const char *const type_names[] = {
@@ -102,72 +112,128 @@ typedef struct {
     Err *e;
 } Reading;
 
-static void
-read_bound(const Reading *r, const char *pointer, const json_t *value, ColumnType type, bool *has,
-    double *number, const char **text)
-{
-    const TypeParam alone = {.name = pointer, .type = type};
-    const char *word;
-    char detail[200];
-    SourceParam ignored;
-    bool naive;
+/* What a rule of a parameter may be about. */
+typedef enum { OF_NUMBERS, OF_TIMES, OF_TEXTS, OF_OTHERS } ParamClass;
 
-    if (!value)
-        return;
+static ParamClass
+class_of(ColumnType type)
+{
     switch (type) {
     case COLUMN_INT16:
     case COLUMN_INT32:
     case COLUMN_INT64:
     case COLUMN_FLOAT:
     case COLUMN_DOUBLE:
-        *has = json_is_number(value);
-        *number = json_number_value(value);
-        break;
+    case COLUMN_DECIMAL:
+        return OF_NUMBERS;
     case COLUMN_DATE:
     case COLUMN_TIME:
     case COLUMN_TIMESTAMP:
     case COLUMN_TIMESTAMPTZ:
-        *text = json_string_value(value);
+        return OF_TIMES;
+    case COLUMN_TEXT:
+    case COLUMN_BYTES:
+    case COLUMN_INTERVAL:
+    case COLUMN_UUID:
+        return OF_TEXTS;
+    case COLUMN_BOOL:
+    case COLUMN_JSON:
+    case COLUMN_TYPES_COUNT:
         break;
-    default:
-        problem_add(r->problems, pointer, "unsupported-combination", NULL,
-            "is only for numbers and times, not for %s", column_type_name(type));
-        return;
     }
-    if (!request_param(&alone, value, r->arena, &ignored, &naive, &word, detail))
-        problem_add(r->problems, pointer, word, value, "%s", detail);
+    return OF_OTHERS;
 }
 
-static void
-read_pattern(const Reading *r, const char *pointer, TypeParam *param)
+static const char *
+param_place(const TypeParam *param, const char *member, char place[SHAPE_POINTER_BYTES])
 {
-    char *anchored = arena_printf(r->arena, r->e, "^(%s)$", param->pattern);
-    regex_t *matcher = arena_alloc(r->arena, sizeof *matcher, r->e);
-
-    if (!anchored || !matcher)
-        return;
-    if (regcomp(matcher, anchored, REG_EXTENDED | REG_NOSUB) != 0)
-        problem_add(r->problems, pointer, "not-valid", NULL, "is not a regular expression");
-    else
-        param->matcher = matcher;
+    return shape_below(shape_below("/params", param->name, place), member, place);
 }
 
+/* Is this a value of the parameter, whatever else it asks? */
 static void
-check_preset(const Reading *r, const char *pointer, const TypeParam *param)
+check_value(const Reading *r, const char *place, const TypeParam *param, const json_t *value)
 {
     SourceParam ignored;
     const char *word;
     char detail[200];
     bool naive;
 
-    if (!request_param(param, param->preset, r->arena, &ignored, &naive, &word, detail))
-        problem_add(r->problems, pointer, word, param->preset, "%s", detail);
+    if (json_is_null(value))
+        problem_add(r->problems, place, "wrong-type", NULL, "must be a value");
+    else if (!request_param(param, value, r->arena, &ignored, &naive, &word, detail))
+        problem_add(r->problems, place, word, value, "%s", detail);
+}
+
+static void
+read_bound(const Reading *r, const TypeParam *param, const char *member, const json_t *value,
+    bool *has, double *number, const char **text)
+{
+    TypeParam plain = {.name = param->name, .type = param->type};
+    char place[SHAPE_POINTER_BYTES];
+
+    if (!value)
+        return;
+    param_place(param, member, place);
+    if (class_of(param->type) == OF_NUMBERS && json_is_number(value)) {
+        *has = true;
+        *number = json_number_value(value);
+    } else if (class_of(param->type) == OF_TIMES && json_is_string(value)) {
+        check_value(r, place, &plain, value);
+        *text = json_string_value(value);
+    } else {
+        problem_add(r->problems, place, "wrong-type", value,
+            class_of(param->type) == OF_NUMBERS ? "must be a number"
+            : class_of(param->type) == OF_TIMES ? "must be a text with a %s"
+                                                : "is not for a %s: take it out",
+            column_type_name(param->type));
+    }
+}
+
+/* max_length and pattern are about texts alone. */
+static void
+check_text_rules(const Reading *r, const TypeParam *param)
+{
+    bool is_text = class_of(param->type) == OF_TEXTS || param->type == COLUMN_DECIMAL;
+    char place[SHAPE_POINTER_BYTES];
+    const char *why;
+
+    if (param->max_length > 0 && !is_text)
+        problem_add(r->problems, param_place(param, "max_length", place), "wrong-type", NULL,
+            "is not for a %s: take it out", column_type_name(param->type));
+    if (!param->pattern)
+        return;
+    param_place(param, "pattern", place);
+    if (!is_text)
+        problem_add(r->problems, place, "wrong-type", NULL, "is not for a %s: take it out",
+            column_type_name(param->type));
+    else if (!pattern_check(param->pattern, &why))
+        problem_add(r->problems, place, "not-valid", NULL, "%s", why);
+}
+
+static void
+check_presets(const Reading *r, TypeParam *param, const json_t *choices)
+{
+    char place[SHAPE_POINTER_BYTES];
+    const json_t *choice;
+    char number[24];
+    size_t i;
+
+    json_array_foreach(choices, i, choice)
+    {
+        snprintf(number, sizeof number, "%zu", i);
+        shape_below(param_place(param, "enum", place), number, place);
+        check_value(r, place, param, choice);
+    }
+    param->choices = choices;
+    if (param->preset)
+        check_value(r, param_place(param, "default", place), param, param->preset);
 }
 
 static void
 read_param(const Reading *r, const char *name, const json_t *value, TypeParam *param)
 {
-    char pointer[256];
+    char place[SHAPE_POINTER_BYTES];
 
     *param = (TypeParam){
         .name = name,
@@ -175,29 +241,24 @@ read_param(const Reading *r, const char *name, const json_t *value, TypeParam *p
         .preset = json_object_get(value, "default"),
         .max_length = (unsigned)json_int_or(value, "max_length", 0),
         .pattern = json_text_or(value, "pattern", NULL),
-        .choices = json_object_get(value, "enum"),
         .description = json_text_or(value, "description", ""),
     };
-    snprintf(pointer, sizeof pointer, "/params/%.100s", name);
+    if (json_is_null(param->preset))
+        param->preset = NULL; /* what is missing is null anyway */
     if (!text_is_name(name))
-        problem_add(r->problems, pointer, "not-valid", NULL,
+        problem_add(r->problems, shape_below("/params", name, place), "not-valid", NULL,
             "must be a name: a small letter, then small letters, digits and _");
-    if (!column_type_of(json_text_or(value, "type", ""), &param->type))
-        return;
-    snprintf(pointer, sizeof pointer, "/params/%.100s/min", name);
-    read_bound(r, pointer, json_object_get(value, "min"), param->type, &param->has_min, &param->min,
+    (void)column_type_of(json_text_or(value, "type", ""), &param->type);
+    read_bound(r, param, "min", json_object_get(value, "min"), &param->has_min, &param->min,
         &param->min_text);
-    snprintf(pointer, sizeof pointer, "/params/%.100s/max", name);
-    read_bound(r, pointer, json_object_get(value, "max"), param->type, &param->has_max, &param->max,
+    read_bound(r, param, "max", json_object_get(value, "max"), &param->has_max, &param->max,
         &param->max_text);
     if (param->has_min && param->has_max && param->min > param->max)
-        problem_add(r->problems, pointer, "out-of-range", NULL, "must not be below min");
-    snprintf(pointer, sizeof pointer, "/params/%.100s/pattern", name);
-    if (param->pattern)
-        read_pattern(r, pointer, param);
-    snprintf(pointer, sizeof pointer, "/params/%.100s/default", name);
-    if (param->preset && !json_is_null(param->preset))
-        check_preset(r, pointer, param);
+        problem_add(r->problems, param_place(param, "max", place), "out-of-range", NULL,
+            "must not be below min");
+    check_text_rules(r, param);
+    if (r->problems->count == 0)
+        check_presets(r, param, json_object_get(value, "enum"));
 }
 
 static bool
@@ -248,6 +309,17 @@ read_columns(const Reading *r, const json_t *columns, ExportType *type)
 }
 
 static bool
+check_query(const Reading *r, const char *place, const json_t *query)
+{
+    const char *text = json_string_value(query);
+
+    if (text[strspn(text, " \t\r\n;")])
+        return true;
+    problem_add(r->problems, place, "too-short", NULL, "is empty");
+    return false;
+}
+
+static bool
 read_queries(const Reading *r, const json_t *query, ExportType *type)
 {
     static const char *const drivers[] = {"neo4j", "postgres", "sqlite", "count", NULL};
@@ -260,6 +332,7 @@ read_queries(const Reading *r, const json_t *query, ExportType *type)
         return false;
     type->query = queries;
     if (json_is_string(query)) {
+        check_query(r, "/query", query);
         queries[0].text = json_string_value(query);
         type->queries = 1;
         return true;
@@ -271,10 +344,10 @@ read_queries(const Reading *r, const json_t *query, ExportType *type)
     }
     json_object_foreach((json_t *)(uintptr_t)query, driver, text)
     {
-        char pointer[64];
+        char pointer[SHAPE_POINTER_BYTES];
         bool known = false;
 
-        snprintf(pointer, sizeof pointer, "/query/%.40s", driver);
+        shape_below("/query", driver, pointer);
         for (size_t d = 0; drivers[d]; d++)
             known |= strcmp(drivers[d], driver) == 0;
         if (!known)
@@ -282,7 +355,7 @@ read_queries(const Reading *r, const json_t *query, ExportType *type)
                 "is not a driver: neo4j, postgres or sqlite");
         else if (!json_is_string(text))
             problem_add(r->problems, pointer, "wrong-type", text, "must be a text");
-        else
+        else if (check_query(r, pointer, text))
             queries[i++] = (TypeQuery){driver, json_string_value(text)};
     }
     type->queries = i;
@@ -318,13 +391,20 @@ check_one_name(const char *name, size_t count, size_t at, void *with)
         name);
 }
 
+static QueryLanguage
+language_of(const char *driver)
+{
+    return driver && strcmp(driver, "neo4j") == 0 ? QUERY_CYPHER : QUERY_SQL;
+}
+
 static void
 check_names(const Reading *r, const ExportType *type)
 {
     for (size_t q = 0; q < type->queries; q++) {
         NameCheck check = {.r = r, .type = type, .query = &type->query[q]};
 
-        query_names(type->query[q].text, check_one_name, &check);
+        query_names(
+            type->query[q].text, language_of(type->query[q].driver), check_one_name, &check);
         for (size_t i = 0; i < type->params; i++)
             if (!check.used[i]) {
                 char pointer[256];
@@ -336,16 +416,6 @@ check_names(const Reading *r, const ExportType *type)
                     type->query[q].driver ? type->query[q].driver : "");
             }
     }
-}
-
-static int64_t
-read_time_limit(const json_t *value)
-{
-    int64_t ms = 0;
-
-    if (json_is_integer(value))
-        return json_integer_value(value) * 1000;
-    return json_is_string(value) && time_parse_duration(json_string_value(value), &ms) ? ms : 0;
 }
 
 static bool
@@ -499,6 +569,8 @@ add(Loading *l, Yaml *yaml, const char *origin, Err *e)
     }
     type->origin = origin;
     type->json = json_incref((json_t *)(uintptr_t)yaml_value(yaml));
+    if (at < l->types)
+        json_decref((json_t *)(uintptr_t)l->type[at].json);
     l->type[at] = *type;
     if (at == l->types)
         l->types++;
@@ -582,25 +654,43 @@ add_path(Loading *l, const char *path, Err *e)
     return true;
 }
 
+static bool
+add_all(Loading *l, Err *e)
+{
+    for (const BuiltinType *builtin = builtin_types; builtin->name; builtin++) {
+        Yaml *yaml = yaml_parse(builtin->text, strlen(builtin->text), builtin->name, l->arena, e);
+
+        if (!yaml || !add(l, yaml, "built-in", e))
+            return false;
+    }
+    for (size_t i = 0; i < l->config->types.items; i++)
+        if (!add_path(l, l->config->types.item[i], e))
+            return false;
+    return true;
+}
+
 const TypeSet *
 types_load(const Config *config, const Kinds *kinds, Arena *process, Err *e)
 {
     TypeSet *set = arena_alloc(process, sizeof *set, e);
     Loading l = {.config = config, .kinds = kinds, .arena = process};
+    bool ok;
 
     if (!set || !(l.type = arena_alloc_array(process, TYPES_MAX, sizeof *l.type, e)))
         return NULL;
-    for (const BuiltinType *builtin = builtin_types; builtin->name; builtin++) {
-        Yaml *yaml = yaml_parse(builtin->text, strlen(builtin->text), builtin->name, process, e);
-
-        if (!yaml || !add(&l, yaml, "built-in", e))
-            return NULL;
-    }
-    for (size_t i = 0; i < config->types.items; i++)
-        if (!add_path(&l, config->types.item[i], e))
-            return NULL;
+    ok = add_all(&l, e);
     *set = (TypeSet){l.type, l.types};
-    return set;
+    if (ok)
+        return set;
+    types_free(set);
+    return NULL;
+}
+
+void
+types_free(const TypeSet *set)
+{
+    for (size_t i = 0; set && i < set->types; i++)
+        json_decref((json_t *)(uintptr_t)set->type[i].json);
 }
 
 const ExportType *

@@ -22,8 +22,7 @@ typedef struct {
     double min, max;                 /* of a number */
     const char *min_text, *max_text; /* of a date or time, as written; NULL */
     unsigned max_length;             /* characters; 0: 64 KiB of the body is the limit */
-    const void *matcher;             /* the pattern, compiled (regex_t) */
-    const char *pattern;             /* POSIX extended regular expression, anchored by us; NULL */
+    const char *pattern;             /* of the whole text (pattern.h); NULL */
     const json_t *choices;           /* `enum`: array; NULL */
     const char *description;
 } TypeParam;
@@ -64,6 +63,10 @@ typedef struct {
 const TypeSet *
 types_load(const Config *config, const Kinds *kinds, Arena *process, Err *e) MUST_CHECK;
 
+/* Gives back what a set holds outside of its arena (the definitions' JSON); before arena_free. NULL
+ * is fine. */
+void types_free(const TypeSet *set);
+
 /* One definition from its JSON (in a child). */
 const ExportType *type_from_json(const json_t *json, Arena *arena, Err *e) MUST_CHECK;
 
@@ -76,16 +79,18 @@ const char *type_query(const ExportType *type, const char *driver);
  */
 json_t *type_describe(const ExportType *type, const Kinds *kinds);
 
-/* Does the query yield the columns on its source? Opens it with all parameters NULL (or their
- * defaults). For --check and doctor. */
+/* Does the query yield the columns on its source? Opens it with all parameters NULL. For --check
+ * and doctor. */
 bool
 type_check(const ExportType *type, const Config *config, const Kinds *kinds, Err *e) MUST_CHECK;
 
 /*
- * `$name` in SQL: calls `found` for each parameter outside quotes, quoted identifiers, comments,
- * dollar quotes. Pure.
+ * `$name` in a query: calls `found` for each parameter outside of text, quoted names, comments and
+ * dollar quotes; `at` is where its '$' stands. SQL as PostgreSQL reads it (SQLite knows less), or
+ * Cypher, where two dashes are a relationship. Pure.
  */
+typedef enum { QUERY_SQL, QUERY_CYPHER } QueryLanguage;
 typedef void QueryNameFound(const char *name, size_t count, size_t at, void *with);
-void query_names(const char *query, QueryNameFound *found, void *with);
+void query_names(const char *query, QueryLanguage language, QueryNameFound *found, void *with);
 
 #endif
