@@ -55,14 +55,14 @@ static void
 put_speed(const json_t *status, Buf *to)
 {
     int64_t speed = json_int_or(status, "rows_per_second", 0);
-    int64_t eta_s = json_int_or(status, "eta_seconds", -1);
+    int64_t eta_s = json_int_or(status, "eta_seconds", 0);
 
     if (speed > 0) {
         buf_text(to, "  ");
         print_count(to, (double)speed);
         buf_text(to, " rows/s");
     }
-    if (eta_s >= 0) {
+    if (eta_s > 0) {
         buf_text(to, "  ETA ");
         print_span(to, eta_s * 1000);
     }
@@ -116,7 +116,7 @@ bar_line(const char *name, const json_t *status, Buf *to)
 void
 bar_download(const char *name, uint64_t bytes, uint64_t bytes_all, int64_t took_ms, Buf *to)
 {
-    double speed = took_ms > 0 ? (double)bytes * 1000 / (double)took_ms : 0;
+    double speed = took_ms > 0 ? (double)bytes * 1000 / (double)took_ms : 0, eta_ms;
 
     text_terminal(to, name, strlen(name));
     if (bytes_all > 0) {
@@ -134,9 +134,10 @@ bar_download(const char *name, uint64_t bytes, uint64_t bytes_all, int64_t took_
         print_bytes(to, speed);
         buf_text(to, "/s");
     }
-    if (speed > 0 && bytes < bytes_all) {
+    eta_ms = speed > 0 && bytes < bytes_all ? (double)(bytes_all - bytes) / speed * 1000 : 0;
+    if (eta_ms >= 1000) {
         buf_text(to, "  ETA ");
-        print_span(to, (int64_t)((double)(bytes_all - bytes) / speed * 1000));
+        print_span(to, (int64_t)eta_ms);
     }
 }
 

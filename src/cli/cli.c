@@ -51,6 +51,10 @@ const CliCommand cli_commands[] = {
     {"config", "show", "every option, its value, and where that came from", NULL, true, cli_config, NULL, 1, 1},
     {"version", "", "this program's version and those of its libraries", NULL, false, cli_version, NULL, 0, 0},
     {"demo-data", "[FILE]", "writes the demo database: an organisation in SQLite", cli_demo_data_flags, true, cli_demo_data, cli_demo_data_more, 0, 1},
+    {"completion", "bash|zsh|fish", "prints what a shell needs to complete this command line", NULL, false, cli_completion,
+        "bash:  source <(rowferry completion bash)\n"
+        "zsh:   source <(rowferry completion zsh), behind compinit\n"
+        "fish:  rowferry completion fish | source\n", 1, 1},
     {"help", "[COMMAND]", "says what there is, or what a command does", NULL, false, cli_help, NULL, 0, 1},
     {0},
 };

@@ -114,7 +114,7 @@ choose_path(Download *d, const char *to, Err *e)
         return d->path != NULL;
     }
     if (!d->name)
-        return fail(e, USAGE, "the server names no file; -o FILE does");
+        return fail(e, STORAGE_DENIED, "the server's name is none for a file; -o FILE gives one");
     slash = text_ends(to, "/") ? "" : "/";
     d->path = strcmp(to, ".") == 0 ? d->name
                                    : arena_printf(d->r->c->arena, e, "%s%s%s", to, slash, d->name);
@@ -183,14 +183,23 @@ draw(Download *d, bool is_end)
 {
     Buf line = buf_new(4096);
 
+    if (is_end && d->bar.drawn == 0)
+        return;
     bar_download(
         d->name ? d->name : d->path, d->bytes, d->bytes_all, time_now_ms() - d->started_ms, &line);
     buf_char(&line, '\n');
     if (!is_end)
         bar_show(&d->bar, line.data);
-    else if (d->bar.drawn > 0)
+    else
         bar_end(&d->bar, line.data);
     buf_free(&line);
+}
+
+/* Not between the objects of --json, nor between the rows on the same terminal. */
+static bool
+shows_bar(const Download *d)
+{
+    return !d->r->c->json && !(d->file.is_output && d->r->c->out_is_terminal);
 }
 
 static bool
@@ -199,12 +208,31 @@ goes_on(void *with)
     Download *d = with;
     int64_t now = time_now_ms();
 
-    if (!d->r->c->json && now - d->drawn_ms >= DRAW_EVERY_MS) {
+    if (shows_bar(d) && now - d->drawn_ms >= DRAW_EVERY_MS) {
         d->drawn_ms = now;
         draw(d, false);
     }
     d->stalled = now - d->heard_ms > STALLED_MS;
     return !interrupt_came() && !d->stalled;
+}
+
+/* What ended a call, in our words. */
+static void
+name_the_end(const Download *d, Err *e)
+{
+    ErrCode code = e->code;
+
+    if (code != ERR_CANCELLED && code != ERR_INTERRUPTED && code != ERR_WAITED_TOO_LONG)
+        return;
+    err_clear(e);
+    if (code == ERR_CANCELLED)
+        *e = d->why;
+    else if (code == ERR_WAITED_TOO_LONG)
+        fail(e, WAITED_TOO_LONG, "not whole when --timeout was over");
+    else if (interrupt_came())
+        fail(e, INTERRUPTED, "interrupted");
+    else
+        fail(e, SERVER_UNREACHABLE, "nothing came for %d s", STALLED_MS / 1000);
 }
 
 /* From where we are to the end. */
@@ -234,11 +262,8 @@ fetch(Download *d, Err *e)
     if (ok) {
         ok = d->answer.status < 300 || remote_refused(d->r->c, &d->answer, e);
         http_answer_free(&d->answer);
-    } else if (e->code == ERR_CANCELLED)
-        *e = d->why;
-    else if (e->code == ERR_INTERRUPTED && !interrupt_came()) {
-        err_clear(e);
-        fail(e, SERVER_UNREACHABLE, "nothing came for %d s", STALLED_MS / 1000);
+    } else {
+        name_the_end(d, e);
     }
     return ok;
 }

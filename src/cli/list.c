@@ -1,5 +1,6 @@
 /* `rowferry list` and `delete`: a user's files, S3 and S4. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -98,7 +99,7 @@ cli_list(Cli *c, Err *e)
     return cli_exit(ok, e);
 }
 
-/* False: the answer was no, or nobody can be asked. */
+/* False: the answer was no, or (USAGE) nobody can be asked. */
 static bool
 is_meant(const Cli *c, const char *const *key, Err *e)
 {
@@ -118,7 +119,8 @@ is_meant(const Cli *c, const char *const *key, Err *e)
     fprintf(stderr, "Delete %s? [y/N] ", c->words == 1 ? "this file" : "these files");
     if (fgets(answer, sizeof answer, stdin) && (answer[0] == 'y' || answer[0] == 'Y'))
         return true;
-    return fail(e, INTERRUPTED, "nothing was deleted");
+    cli_note(c, "nothing was deleted");
+    return false;
 }
 
 /* A task's id stands for its file. */
@@ -176,6 +178,6 @@ int
 cli_delete(Cli *c, Err *e)
 {
     if (!is_meant(c, (const char *const *)c->word, e))
-        return err_exit_status(e->code);
+        return e->code == ERR_NONE ? EXIT_FAILURE : err_exit_status(e->code);
     return remote_each(c, delete_one, print_deleted, e);
 }

@@ -121,6 +121,10 @@ void config_show(const Config *config, bool as_json, Buf *to);
 /* --help's list of options for a role ("api", "worker", …; NULL: all). */
 void config_help(const char *role, Buf *to);
 
+/* The i-th flag of a role ("--data-dir") and its letter (0: none); false behind the last. For
+ * completion; `takes` is NULL of a switch. */
+bool config_flag(const char *role, size_t i, char flag[64], char *letter, const char **takes);
+
 /* docs/reference/options.md. */
 void config_reference(Buf *to);
 

@@ -172,6 +172,23 @@ config_help(const char *role, Buf *to)
                  "variable before the file.\nA secret may stand in a file: NAME_FILE=PATH.\n");
 }
 
+bool
+config_flag(
+    const char *role, size_t i, char flag[OPTION_NAME_BYTES], char *letter, const char **takes)
+{
+    unsigned roles = roles_of(role);
+
+    for (const Option *o = options; o < options + OPTIONS; o++) {
+        if (!(o->roles & roles) || !option_has_flag(o) || i-- > 0)
+            continue;
+        option_flag(o, flag);
+        *letter = o->letter;
+        *takes = o->type == OPT_SWITCH ? NULL : o->argument;
+        return true;
+    }
+    return false;
+}
+
 void
 config_reference(Buf *to)
 {
