@@ -61,8 +61,9 @@ deadline_of(const Connection *c)
         return c->since_ms + patience->head_ms;
     case STATE_READING_BODY:
         return c->since_ms + patience->body_ms;
-    case STATE_WAITING:
-        return c->exchange->wait_until_ms > 0 ? c->exchange->wait_until_ms : 1;
+    case STATE_WAITING: /* never now: who waits again for the past must not hold up this turn */
+        return c->exchange->wait_until_ms > c->server->now_ms ? c->exchange->wait_until_ms
+                                                              : c->server->now_ms + 1;
     case STATE_WRITING:
         return c->since_ms + patience->write_ms;
     case STATE_LINGERING:
@@ -534,7 +535,7 @@ step_answered(Connection *c)
 
     check_answer(x);
     x->keep_alive = !x->is_refusal && !x->req.answer.close && !c->server->is_stopping &&
-                    parser_parsed(x->parser)->may_keep_alive;
+                    !c->rest.failed && parser_parsed(x->parser)->may_keep_alive;
     response_write_head(x, x->keep_alive);
     if (x->head.failed) {
         connection_close(c);
@@ -554,7 +555,8 @@ static void
 count_answer(const Exchange *x)
 {
     const Request *req = &x->req;
-    const char *route = req->route ? req->route : "other", *method = req->method;
+    const char *route = req->route ? req->route : "other",
+               *method = *req->method ? req->method : "other";
     int64_t took_us = now_us() - x->whole_us;
     char code[16];
 

@@ -110,7 +110,7 @@ void server_free(Server *s);
 const char *server_url(const Server *s);
 
 /* Until server_stop has been called and every request in progress is answered, at most 10 s; true
- * then. False when the loop itself fails. */
+ * then. False when the loop itself fails. SIGPIPE is ignored (process_begin). */
 bool server_run(Server *s, Err *e) MUST_CHECK;
 
 /* Any thread, also a signal handler. Closes the listener and idle connections; those in progress

@@ -13,7 +13,7 @@
 
 enum {
     HEADERS_BYTES_MAX = 16 << 10,
-    BODY_BYTES_MAX = 16 << 20,
+    BODY_BYTES_MAX = 8 << 20,
     KEEP_BYTES_MAX = 64 << 10 /* a larger buffer is not kept for the next answer */
 };
 

@@ -49,6 +49,7 @@ static pthread_t loop;
 static unsigned port;
 static FILE *file;
 static atomic_uint handled;
+static atomic_int posting; /* threads that are not done with the server */
 static atomic_int last_resume;
 static Request *held; /* what "/hold" keeps until the test lets it go */
 
@@ -74,6 +75,7 @@ post_later(void *with)
 
     nanosleep(&pause, NULL);
     server_post(with, on_posted);
+    atomic_fetch_sub(&posting, 1);
     return NULL;
 }
 
@@ -111,6 +113,7 @@ handle(Request *req, void *with)
     atomic_fetch_add(&handled, 1);
     req->route = "/test";
     if (strcmp(req->path, "/later") == 0) {
+        atomic_fetch_add(&posting, 1);
         assert_int_equal(pthread_create(&thread, NULL, post_later, req), 0);
         pthread_detach(thread);
     } else if (strcmp(req->path, "/wait") == 0) {
@@ -161,17 +164,14 @@ run_loop(void *with)
     return NULL;
 }
 
-/* `flags`: NULL-ended, besides the port. */
 static void
-start(const char *const *flags, void (*before)(Server *s))
+start(void (*before)(Server *s))
 {
-    char *argv[16] = {(char *)(uintptr_t) "api", (char *)(uintptr_t) "--port=0"};
+    char *argv[] = {(char *)(uintptr_t) "api", (char *)(uintptr_t) "--port=0"};
     ConfigArgs args = {.argc = 2, .argv = argv};
     Err e = {0};
     const Config *config;
 
-    for (; flags && *flags; flags++)
-        argv[args.argc++] = (char *)(uintptr_t)*flags;
     config = config_load(&args, arena, &e);
     if (!config)
         print_error("%s\n", err_root(&e));
@@ -194,6 +194,8 @@ finish(bool now)
 
     server_stop(server, now);
     pthread_join(loop, NULL);
+    while (atomic_load(&posting) > 0)
+        usleep(1000);
     server_free(server);
     return time_now_ms() - began;
 }
@@ -511,7 +513,7 @@ static void
 test_framing(void **state)
 {
     (void)state;
-    start(NULL, NULL);
+    start(NULL);
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
         try_case(i, false);
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
@@ -545,7 +547,7 @@ test_limits(void **state)
     };
 
     (void)state;
-    start(NULL, NULL);
+    start(NULL);
     for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++) {
         size_t fixed = strlen("GET / HTTP/1.1"), at;
         int fd = dial();
@@ -603,7 +605,7 @@ test_nul(void **state)
     } nuls[] = {{value, sizeof value - 1}, {name, sizeof name - 1}, {target, sizeof target - 1}};
 
     (void)state;
-    start(NULL, NULL);
+    start(NULL);
     for (size_t i = 0; i < sizeof nuls / sizeof nuls[0]; i++) {
         int fd = dial();
 
@@ -623,7 +625,7 @@ test_padding(void **state)
     int fd;
 
     (void)state;
-    start(NULL, NULL);
+    start(NULL);
     memset(blanks, '\n', sizeof blanks);
     for (size_t i = 0; i < sizeof blanks; i += 2)
         blanks[i] = '\r';
@@ -656,7 +658,7 @@ test_answers(void **state)
     int fd;
 
     (void)state;
-    start(NULL, NULL);
+    start(NULL);
     fd = dial();
 
     answer = ask(fd, "GET /json HTTP/1.1\r\nHost: a\r\nX-Request-Id: my.id_1-2\r\n\r\n");
@@ -705,7 +707,7 @@ test_files(void **state)
     int fd;
 
     (void)state;
-    start(NULL, NULL);
+    start(NULL);
     fd = dial();
     answer = ask(fd, "GET /file?5 HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_int_equal(answer.status, 206);
@@ -748,7 +750,7 @@ test_keep_alive(void **state)
     };
 
     (void)state;
-    start(NULL, NULL);
+    start(NULL);
     for (size_t i = 0; i < sizeof kept / sizeof kept[0]; i++) {
         int fd = dial();
         Answer answer = ask(fd, kept[i].text);
@@ -773,7 +775,7 @@ test_pipeline(void **state)
     int fd;
 
     (void)state;
-    start(NULL, NULL);
+    start(NULL);
     fd = dial();
     tell_text(fd, "GET /later HTTP/1.1\r\nHost: a\r\n\r\n"
                   "POST /1 HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi"
@@ -798,7 +800,7 @@ test_continue(void **state)
     int fd;
 
     (void)state;
-    start(NULL, NULL);
+    start(NULL);
     fd = dial();
     assert_int_equal(
         ask(fd, "POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-Continue\r\nContent-Length: 2\r\n\r\n")
@@ -841,7 +843,7 @@ test_deadlines(void **state)
     int fd;
 
     (void)state;
-    start(NULL, be_hasty);
+    start(be_hasty);
     trying("nothing comes");
     fd = dial();
     began = time_now_ms();
@@ -899,7 +901,7 @@ test_waiting(void **state)
     int64_t began;
 
     (void)state;
-    start(NULL, NULL);
+    start(NULL);
     fd = dial();
     began = time_now_ms();
     assert_string_equal(ask(fd, "GET /wait?60 HTTP/1.1\r\nHost: a\r\n\r\n").body, "time");
@@ -930,7 +932,7 @@ test_stop(void **state)
     Answer answer;
 
     (void)state;
-    start(NULL, NULL);
+    start(NULL);
     idle = dial();
     assert_int_equal(ask(idle, SECOND).status, 200);
     waits = dial();
@@ -974,7 +976,7 @@ test_stop_has_an_end(void **state)
 
     (void)state;
     for (int now = 0; now < 2; now++) {
-        start(NULL, be_hasty);
+        start(be_hasty);
         fd = dial();
         tell_text(fd, "GET /hold HTTP/1.1\r\nHost: a\r\n\r\n");
         while (atomic_load(&handled) < 1)
@@ -988,14 +990,12 @@ test_stop_has_an_end(void **state)
 static void
 test_connections(void **state)
 {
-    static const char *const flags[] = {"--connections=8", "--connections-per-address=3", NULL};
     int fd[16];
 
     (void)state;
     setenv("ROWFERRY_CONNECTIONS", "8", 1);
     setenv("ROWFERRY_CONNECTIONS_PER_ADDRESS", "3", 1);
-    (void)flags;
-    start(NULL, NULL);
+    start(NULL);
     for (int i = 0; i < 3; i++) {
         fd[i] = dial();
         assert_int_equal(ask(fd[i], SECOND).status, 200);
@@ -1049,7 +1049,7 @@ test_loopback_is_not_counted(void **state)
     int fd[100];
 
     (void)state;
-    start(NULL, NULL);
+    start(NULL);
     for (int i = 0; i < 100; i++)
         fd[i] = dial();
     for (int i = 0; i < 100; i++)
@@ -1069,7 +1069,7 @@ test_no_descriptors(void **state)
     int first, more[3];
 
     (void)state;
-    start(NULL, NULL);
+    start(NULL);
     first = dial();
     assert_int_equal(ask(first, SECOND).status, 200);
     for (int i = 0; i < 3; i++)
@@ -1133,7 +1133,7 @@ test_forwarded(void **state)
     (void)state;
     setenv("ROWFERRY_TRUSTED_PROXIES", "127.0.0.1", 1);
     setenv("ROWFERRY_PUBLIC_URL", "https://exports.example.com/x/", 1);
-    start(NULL, NULL);
+    start(NULL);
     fd = dial();
     assert_non_null(strstr(ask(fd, "GET / HTTP/1.1\r\nHost: exports.example.com\r\n"
                                    "X-Forwarded-For: 10.0.0.9, 8.8.8.8\r\n\r\n")
