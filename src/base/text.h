@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "base/buf.h"
 #include "base/err.h"
@@ -29,6 +30,31 @@ void text_make_printable(char *text);
 
 /* Copies what fits, always ends with NUL; false if something was cut. */
 bool text_copy(char *to, size_t to_bytes, const char *from);
+
+/* memcpy for what is mostly a few bytes long: names, ids, times. */
+static inline __attribute__((always_inline)) void
+text_copy_few(char *to, const char *from, size_t count)
+{
+    uint64_t first8, last8;
+    uint32_t first4, last4;
+
+    if (count > 16) {
+        memcpy(to, from, count);
+    } else if (count >= 8) {
+        memcpy(&first8, from, 8);
+        memcpy(&last8, from + count - 8, 8);
+        memcpy(to, &first8, 8);
+        memcpy(to + count - 8, &last8, 8);
+    } else if (count >= 4) {
+        memcpy(&first4, from, 4);
+        memcpy(&last4, from + count - 4, 4);
+        memcpy(to, &first4, 4);
+        memcpy(to + count - 4, &last4, 4);
+    } else {
+        for (size_t i = 0; i < count; i++)
+            to[i] = from[i];
+    }
+}
 
 bool text_starts(const char *text, const char *with);
 bool text_ends(const char *text, const char *with);

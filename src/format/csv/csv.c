@@ -56,33 +56,47 @@ make_room(Csv *csv, size_t bytes, Err *e)
 
 /* --- text --- */
 
-/* Is there a byte that asks for quotes, or one over 0x7f? Eight bytes at a time. */
+/* Is there a byte among eight that asks for quotes, or one over 0x7f? */
+static inline uint64_t
+odd_bytes(uint64_t w)
+{
+    const uint64_t ones = 0x0101010101010101u, highs = 0x8080808080808080u;
+    uint64_t quote = w ^ ones * '"', comma = w ^ ones * ',';
+    uint64_t low = w - ones * 0x20; /* below a blank: CR and LF are among them */
+
+    /* A byte is zero in x exactly if (x - 1) & ~x has its high bit; all are below 0x80 where it
+     * matters. */
+    return (w | ((quote - ones) & ~quote) | ((comma - ones) & ~comma) | (low & ~w)) & highs;
+}
+
+/* Eight bytes at a time; the last ones with some that were seen already. */
 static inline bool
 is_plain(const char *bytes, size_t count)
 {
-    const uint64_t ones = 0x0101010101010101u, highs = 0x8080808080808080u;
+    uint64_t w;
+    uint32_t first, last;
 
-    while (count >= 8) {
-        uint64_t w, quote, comma, low;
-
+    if (count < 4) {
+        w = 0x6161616161616161u; /* letters, where there is nothing */
+        memcpy(&w, bytes, count);
+        return !odd_bytes(w);
+    }
+    if (count < 8) {
+        memcpy(&first, bytes, 4);
+        memcpy(&last, bytes + count - 4, 4);
+        return !odd_bytes((uint64_t)last << 32 | first);
+    }
+    for (; count > 8; bytes += 8, count -= 8) {
         memcpy(&w, bytes, 8);
-        /* A byte is zero in x exactly if (x - 1) & ~x has its high bit; all are below 0x80 where it
-         * matters. */
-        quote = w ^ ones * '"';
-        comma = w ^ ones * ',';
-        low = w - ones * 0x20; /* below a blank: CR and LF are among them */
-        if ((w | ((quote - ones) & ~quote) | ((comma - ones) & ~comma) | (low & ~w)) & highs)
+        if (odd_bytes(w))
             return false;
-        bytes += 8;
-        count -= 8;
+        if (count < 16) {
+            bytes -= 16 - count;
+            count = 16;
+        }
     }
-    for (; count > 0; bytes++, count--) {
-        unsigned char c = (unsigned char)*bytes;
-
-        if (c >= 0x80 || c < 0x20 || c == '"' || c == ',')
-            return false;
-    }
-    return true;
+    memcpy(&w, bytes, 8);
+    return !odd_bytes(w);
 }
 
 static bool
@@ -145,7 +159,7 @@ put_text(Csv *csv, const Column *column, size_t row, size_t at, Err *e)
         return put_odd_text(csv, bytes, count, row, at, e);
     if ((size_t)(csv->end - csv->to) < count + FIXED_BYTES_MAX)
         return put_bytes(csv, bytes, count, e);
-    memcpy(csv->to, bytes, count);
+    text_copy_few(csv->to, bytes, count);
     csv->to += count;
     return true;
 }

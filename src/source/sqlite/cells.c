@@ -50,20 +50,6 @@ width(ColumnType type)
     return 0;
 }
 
-bool
-cells_new(Cells *cells, Arena *task, Err *e)
-{
-    size_t bytes = width(cells->spec.type);
-
-    cells->text = buf_new(ROW_BYTES_MAX);
-    if (!(cells->valid = arena_alloc(task, BATCH_ROWS_MAX / 8, e)))
-        return false;
-    if (bytes > 0)
-        return (cells->values = arena_alloc_array(task, BATCH_ROWS_MAX, bytes, e)) != NULL;
-    return (cells->offset =
-                   arena_alloc_array(task, BATCH_ROWS_MAX + 1, sizeof *cells->offset, e)) != NULL;
-}
-
 void
 cells_free(Cells *cells)
 {
@@ -83,39 +69,36 @@ cells_begin(Cells *cells)
     buf_clear(&cells->text);
 }
 
-size_t
-cells_bytes(const Cells *cells, sqlite3_stmt *statement)
-{
-    int kind;
-
-    if (!cells->offset)
-        return 8;
-    /* sqlite3_column_bytes turns a number into text, after which its type is no longer known. */
-    kind = sqlite3_column_type(statement, cells->at);
-    if (kind != SQLITE_TEXT && kind != SQLITE_BLOB)
-        return DECIMAL_BYTES_MAX + sizeof *cells->offset;
-    return (size_t)sqlite3_column_bytes(statement, cells->at) + sizeof *cells->offset;
-}
-
 static bool
-misfit(const Cells *cells, sqlite3_stmt *statement, size_t row, uint64_t total, Err *e)
+misfit(const Cells *cells, int kind, size_t row, uint64_t total, Err *e)
 {
     static const char *const kinds[] = {
         "nothing", "an integer", "a real number", "text", "a blob", "NULL"};
-    int kind = sqlite3_column_type(statement, cells->at);
 
     return fail(e, SOURCE_QUERY, "column %s, row %" PRIu64 ": %s does not fit the type %s",
         cells->spec.name, total + row + 1, kinds[kind > 5 ? 0 : kind],
         column_type_name(cells->spec.type));
 }
 
-static bool
-add_text(Cells *cells, const void *bytes, size_t count, size_t row, Err *e)
+/* There is nearly always room. */
+static inline bool
+add_text(Cells *cells, const void *bytes, size_t count, size_t row, size_t *row_bytes, Err *e)
 {
-    buf_put(&cells->text, bytes, count);
-    cells->offset[row + 1] = (int32_t)cells->text.bytes;
-    return !cells->text.failed ||
-           fail(e, SIZE_LIMIT, "column %s: a value of %zu bytes", cells->spec.name, count);
+    Buf *text = &cells->text;
+
+    *row_bytes += count + sizeof *cells->offset;
+    if (*row_bytes > ROW_BYTES_MAX)
+        return fail(e, SIZE_LIMIT, "a row of more than %d MiB", ROW_BYTES_MAX >> 20);
+    if (text->room_bytes - text->bytes > count) {
+        text_copy_few(text->data + text->bytes, bytes, count);
+        text->bytes += count;
+    } else {
+        buf_put(text, bytes, count);
+        if (!buf_is_good(text, e))
+            return false;
+    }
+    cells->offset[row + 1] = (int32_t)text->bytes;
+    return true;
 }
 
 static bool
@@ -176,49 +159,62 @@ plain_digits(double x, char to[DECIMAL_BYTES_MAX])
     return at;
 }
 
-/* 36 characters, hex digits of either case; lower case goes out. */
-static bool
-put_uuid(Cells *cells, const char *bytes, size_t count, size_t row, bool *fits, Err *e)
-{
-    char uuid[37] = "";
+/* --- one for each kind of column; false and an empty `e`: the value does not fit --- */
 
-    for (size_t i = 0; i < count && i < 36; i++)
-        uuid[i] = bytes[i] >= 'A' && bytes[i] <= 'F' ? (char)(bytes[i] | 0x20) : bytes[i];
-    *fits = count == 36 && text_is_uuid(uuid);
-    return !*fits || add_text(cells, uuid, 36, row, e);
+static bool
+put_text(Cells *cells, sqlite3_value *value, int kind, size_t row, size_t *bytes, Err *e)
+{
+    const void *text;
+
+    if (kind != SQLITE_TEXT)
+        return false;
+    text = sqlite3_value_text(value); /* before its bytes: it may convert */
+    return add_text(cells, text, (size_t)sqlite3_value_bytes(value), row, bytes, e);
 }
 
 static bool
-put_text(Cells *cells, sqlite3_stmt *statement, int kind, size_t row, bool *fits, Err *e)
+put_bytes(Cells *cells, sqlite3_value *value, int kind, size_t row, size_t *bytes, Err *e)
 {
-    ColumnType type = cells->spec.type;
+    const void *blob;
+
+    if (kind != SQLITE_BLOB)
+        return put_text(cells, value, kind, row, bytes, e);
+    blob = sqlite3_value_blob(value);
+    return add_text(cells, blob ? blob : "", (size_t)sqlite3_value_bytes(value), row, bytes, e);
+}
+
+static bool
+put_decimal(Cells *cells, sqlite3_value *value, int kind, size_t row, size_t *bytes, Err *e)
+{
     char number[DECIMAL_BYTES_MAX];
-    const void *bytes;
     size_t count;
 
-    *fits = true;
-    if (type == COLUMN_DECIMAL && kind == SQLITE_INTEGER)
-        return add_text(
-            cells, number, number_int(sqlite3_column_int64(statement, cells->at), number), row, e);
-    if (type == COLUMN_DECIMAL && kind == SQLITE_FLOAT) {
-        count = plain_digits(sqlite3_column_double(statement, cells->at), number);
-        *fits = count > 0;
-        return !*fits || add_text(cells, number, count, row, e);
+    if (kind == SQLITE_INTEGER) {
+        count = number_int(sqlite3_value_int64(value), number);
+        return add_text(cells, number, count, row, bytes, e);
     }
-    if (kind != SQLITE_TEXT && !(kind == SQLITE_BLOB && type == COLUMN_BYTES)) {
-        *fits = false;
-        return true;
+    if (kind == SQLITE_FLOAT) {
+        count = plain_digits(sqlite3_value_double(value), number);
+        return count > 0 && add_text(cells, number, count, row, bytes, e);
     }
-    bytes = kind == SQLITE_BLOB ? sqlite3_column_blob(statement, cells->at)
-                                : sqlite3_column_text(statement, cells->at);
-    count = (size_t)sqlite3_column_bytes(statement, cells->at);
-    if (type == COLUMN_UUID)
-        return put_uuid(cells, bytes, count, row, fits, e);
-    if (type == COLUMN_DECIMAL && !is_decimal(bytes, count)) {
-        *fits = false;
-        return true;
-    }
-    return add_text(cells, bytes, count, row, e);
+    return kind == SQLITE_TEXT &&
+           is_decimal(
+               (const char *)sqlite3_value_text(value), (size_t)sqlite3_value_bytes(value)) &&
+           put_text(cells, value, kind, row, bytes, e);
+}
+
+/* 36 characters, hex digits of either case; lower case goes out. */
+static bool
+put_uuid(Cells *cells, sqlite3_value *value, int kind, size_t row, size_t *bytes, Err *e)
+{
+    const char *text = kind == SQLITE_TEXT ? (const char *)sqlite3_value_text(value) : NULL;
+    char uuid[37] = "";
+
+    if (!text || sqlite3_value_bytes(value) != 36)
+        return false;
+    for (size_t i = 0; i < 36; i++)
+        uuid[i] = text[i] >= 'A' && text[i] <= 'F' ? (char)(text[i] | 0x20) : text[i];
+    return text_is_uuid(uuid) && add_text(cells, uuid, 36, row, bytes, e);
 }
 
 static bool
@@ -282,6 +278,53 @@ put_real(Cells *cells, double x, size_t row)
 }
 
 static bool
+put_number(Cells *cells, sqlite3_value *value, int kind, size_t row, size_t *bytes, Err *e)
+{
+    (void)bytes;
+    (void)e;
+    if (kind == SQLITE_FLOAT)
+        return put_real(cells, sqlite3_value_double(value), row);
+    return kind == SQLITE_INTEGER && put_integer(cells, sqlite3_value_int64(value), row);
+}
+
+static inline bool
+two_digits(const char *text, unsigned below, unsigned *number)
+{
+    unsigned tens = (unsigned char)text[0] - '0', ones = (unsigned char)text[1] - '0';
+
+    *number = tens * 10 + ones;
+    return tens < 10 && ones < 10 && *number < below;
+}
+
+/* "2025-03-04T14:05:06" of the same day as the one before: only the clock is read. */
+static bool
+put_same_day(Cells *cells, const char *text, size_t count, size_t row)
+{
+    unsigned hour, minute, second;
+
+    if (!(count == 19 || (count == 20 && text[19] == 'Z')) ||
+        memcmp(text, cells->last_date, sizeof cells->last_date) != 0 ||
+        (text[10] != 'T' && text[10] != ' ') || text[13] != ':' || text[16] != ':' ||
+        !two_digits(text + 11, 24, &hour) || !two_digits(text + 14, 60, &minute) ||
+        !two_digits(text + 17, 60, &second))
+        return false;
+    ((int64_t *)cells->values)[row] =
+        cells->last_day_us + (int64_t)(hour * 3600 + minute * 60 + second) * US_PER_SECOND;
+    return true;
+}
+
+static void
+remember_day(Cells *cells, const char *text)
+{
+    int32_t days;
+
+    if (!time_parse_date(text, sizeof cells->last_date, &days))
+        return;
+    memcpy(cells->last_date, text, sizeof cells->last_date);
+    cells->last_day_us = (int64_t)days * SECONDS_PER_DAY * US_PER_SECOND;
+}
+
+static bool
 put_time_text(Cells *cells, const char *text, size_t count, size_t row)
 {
     switch (cells->spec.type) {
@@ -291,10 +334,25 @@ put_time_text(Cells *cells, const char *text, size_t count, size_t row)
         return time_parse_clock(text, count, &((int64_t *)cells->values)[row]);
     case COLUMN_TIMESTAMP:
     case COLUMN_TIMESTAMPTZ:
+        if (put_same_day(cells, text, count, row))
+            return true;
+        if (count >= sizeof cells->last_date)
+            remember_day(cells, text);
         return time_parse(text, count, &((int64_t *)cells->values)[row], NULL);
     default:
         return false;
     }
+}
+
+static bool
+put_time(Cells *cells, sqlite3_value *value, int kind, size_t row, size_t *bytes, Err *e)
+{
+    const char *text;
+
+    if (kind != SQLITE_TEXT)
+        return put_number(cells, value, kind, row, bytes, e);
+    text = (const char *)sqlite3_value_text(value);
+    return put_time_text(cells, text, (size_t)sqlite3_value_bytes(value), row);
 }
 
 static void
@@ -311,28 +369,75 @@ put_null(Cells *cells, size_t row)
 }
 
 bool
-cells_put(Cells *cells, sqlite3_stmt *statement, size_t row, uint64_t total, Err *e)
+cells_new(Cells *cells, Arena *task, Err *e)
 {
-    int kind = sqlite3_column_type(statement, cells->at);
-    bool fits = false;
+    size_t bytes = width(cells->spec.type);
+
+    switch (cells->spec.type) {
+    case COLUMN_BOOL:
+    case COLUMN_INT16:
+    case COLUMN_INT32:
+    case COLUMN_INT64:
+    case COLUMN_FLOAT:
+    case COLUMN_DOUBLE:
+        cells->put = put_number;
+        break;
+    case COLUMN_DATE:
+    case COLUMN_TIME:
+    case COLUMN_TIMESTAMP:
+    case COLUMN_TIMESTAMPTZ:
+        cells->put = put_time;
+        break;
+    case COLUMN_DECIMAL:
+        cells->put = put_decimal;
+        break;
+    case COLUMN_BYTES:
+        cells->put = put_bytes;
+        break;
+    case COLUMN_UUID:
+        cells->put = put_uuid;
+        break;
+    case COLUMN_TEXT:
+    case COLUMN_INTERVAL:
+    case COLUMN_JSON:
+    case COLUMN_TYPES_COUNT:
+        cells->put = put_text;
+        break;
+    }
+    /* A batch, and on top of it a row that turns out to be too large for it. */
+    cells->text = buf_new(BATCH_BYTES_MAX + ROW_BYTES_MAX);
+    if (!(cells->valid = arena_alloc(task, BATCH_ROWS_MAX / 8, e)))
+        return false;
+    if (bytes > 0)
+        return (cells->values = arena_alloc_array(task, BATCH_ROWS_MAX, bytes, e)) != NULL;
+    return (cells->offset =
+                   arena_alloc_array(task, BATCH_ROWS_MAX + 1, sizeof *cells->offset, e)) != NULL;
+}
+
+/*
+ * One look at the value, where sqlite3_column_… would take the connection's mutex for each
+ * question. It is "unprotected" (https://sqlite.org/c3ref/value.html), which means nothing on a
+ * connection that has no mutex and stays on its thread.
+ */
+bool
+cells_put(Cells *cells, sqlite3_stmt *statement, size_t row, uint64_t total, size_t *bytes, Err *e)
+{
+    sqlite3_value *value = sqlite3_column_value(statement, cells->at);
+    int kind = sqlite3_value_type(value);
 
     if (kind == SQLITE_NULL) {
         put_null(cells, row);
         return true;
     }
-    if (cells->offset) {
-        if (!put_text(cells, statement, kind, row, &fits, e))
-            return false;
-    } else if (kind == SQLITE_INTEGER) {
-        fits = put_integer(cells, sqlite3_column_int64(statement, cells->at), row);
-    } else if (kind == SQLITE_FLOAT) {
-        fits = put_real(cells, sqlite3_column_double(statement, cells->at), row);
-    } else if (kind == SQLITE_TEXT) {
-        const char *text = (const char *)sqlite3_column_text(statement, cells->at);
+    return cells->put(cells, value, kind, row, bytes, e) ||
+           (e->links == 0 && misfit(cells, kind, row, total, e));
+}
 
-        fits = put_time_text(cells, text, (size_t)sqlite3_column_bytes(statement, cells->at), row);
-    }
-    return fits || misfit(cells, statement, row, total, e);
+void
+cells_take_back(Cells *cells, size_t row)
+{
+    if (cells->offset)
+        cells->text.bytes = (size_t)cells->offset[row];
 }
 
 void

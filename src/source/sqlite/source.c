@@ -26,6 +26,7 @@ enum {
     HANDLER_STEPS = 2000, /* of SQLite's machine between two looks at the watch: some 50 us */
     COLUMNS_MAX = 256,
     CACHE_KIB = 2048,
+    FIXED_VALUE_BYTES = 8, /* of a value that is no text, at most */
 };
 
 extern const SourceKind source_sqlite;
@@ -38,6 +39,7 @@ typedef struct {
     sqlite3_stmt *statement;
     Cells *cells;
     Column *column;
+    size_t fixed_bytes; /* that a row takes of a batch, whatever its texts */
     uint64_t rows;
     bool holds_row; /* the statement stands on a row that did not fit into the last batch */
     bool ended;
@@ -410,6 +412,7 @@ make_columns(SqliteSource *s, Arena *task, Err *e)
         s->cells[i] = (Cells){.spec = column[i], .at = at};
         if (!cells_new(&s->cells[i], task, e))
             return false;
+        s->fixed_bytes += s->cells[i].offset ? 0 : FIXED_VALUE_BYTES;
     }
     s->schema = (Schema){count, column};
     s->base.schema = &s->schema;
@@ -517,19 +520,15 @@ sqlite_open(const SourceSpec *spec, Watch *watch, Arena *task, Err *e)
 static bool
 put_row(SqliteSource *s, size_t row, size_t *bytes, bool *fits, Err *e)
 {
-    size_t row_bytes = 0;
+    size_t row_bytes = s->fixed_bytes;
 
     for (size_t i = 0; i < s->schema.columns; i++)
-        row_bytes += cells_bytes(&s->cells[i], s->statement);
-    if (row_bytes > ROW_BYTES_MAX)
-        return fail(e, SIZE_LIMIT, "a row of %zu bytes", row_bytes);
-    *fits = row == 0 || *bytes + row_bytes <= BATCH_BYTES_MAX;
-    if (!*fits)
-        return true;
-    *bytes += row_bytes;
-    for (size_t i = 0; i < s->schema.columns; i++)
-        if (!cells_put(&s->cells[i], s->statement, row, s->rows, e))
+        if (!cells_put(&s->cells[i], s->statement, row, s->rows, &row_bytes, e))
             return false;
+    *fits = row == 0 || *bytes + row_bytes <= BATCH_BYTES_MAX;
+    *bytes += row_bytes;
+    for (size_t i = 0; !*fits && i < s->schema.columns; i++)
+        cells_take_back(&s->cells[i], row);
     return true;
 }
 
