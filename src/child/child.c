@@ -38,6 +38,7 @@ typedef struct {
     Buf in;
     int64_t run;         /* number of the run; frames of earlier ones are void */
     int64_t deadline_ms; /* time_now_ms() clock; 0: none */
+    bool finishes;       /* this run has read its last row */
     bool publishes;      /* this run may have made its file visible */
     bool quits;
 } Child;
@@ -145,7 +146,13 @@ child_goes_on(Watch *w, Stage stage, uint64_t rows, uint64_t bytes, Err *e)
     atomic_store_explicit(&c->page->bytes, bytes, memory_order_relaxed);
     atomic_store_explicit(&c->page->stage, (uint32_t)stage, memory_order_relaxed);
     atomic_fetch_add_explicit(&c->page->heartbeat, 1, memory_order_relaxed);
-    return may_go_on(c, e);
+    if (!may_go_on(c, e))
+        return false;
+    if (stage != STAGE_FINISHING || c->finishes)
+        return true;
+    /* The parent may let another child query while this one waits for the disk. */
+    c->finishes = true;
+    return say(c, json_pack("{s:s, s:I}", "op", "finishing", "run", (json_int_t)c->run), e);
 }
 
 static void
@@ -342,7 +349,7 @@ run_task(Child *c, const json_t *run, Err *fatal)
 
     c->run = json_int_or(run, "run", 0);
     c->deadline_ms = json_int_or(run, "deadline_ms", 0);
-    c->publishes = false;
+    c->finishes = c->publishes = false;
     if (!task)
         ok = fail(&e, MEMORY_LIMIT, "no memory for a task");
     else if (strcmp(json_text_or(run, "kind", ""), "sweep") == 0)

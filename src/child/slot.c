@@ -372,6 +372,8 @@ judge_frame(Slot *s, const json_t *frame, Err *err)
         return refuse(s, "a frame of another run", err);
     if (rows < 0 || bytes < 0)
         return refuse(s, "a count below nothing", err);
+    if (strcmp(op, "finishing") == 0)
+        return SLOT_FINISHES;
     if (strcmp(op, "upload") == 0)
         return is_printable(json_text_or(frame, "upload", "\n"), 1024)
                    ? SLOT_UPLOAD

@@ -19,6 +19,7 @@ typedef struct Slot Slot;
 typedef enum {
     SLOT_NOTHING,
     SLOT_READY,    /* the child is up and idle */
+    SLOT_FINISHES, /* the last row is read: what is left is the store's work */
     SLOT_PREPARED, /* frame: key, sealed, rows, bytes, sha256; answer with slot_go */
     SLOT_UPLOAD,   /* frame: upload; answer with slot_go */
     SLOT_DONE,     /* frame: result */

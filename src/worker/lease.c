@@ -20,6 +20,7 @@ enum {
     PAUSE_DOUBLINGS = 6,
     LEFT_MAX = 64, /* tasks written off at once */
     SERIES_BYTES = 128,
+    STARVED_MAX = 8,
 };
 
 /* --- the handle --- */
@@ -170,18 +171,37 @@ lease_write(Worker *w)
 
 /* --- taking --- */
 
-static size_t
-count_wanted(const Worker *w)
+size_t
+lease_reading(const Worker *w)
 {
-    size_t wanted = 0, room = 0;
+    size_t reading = 0;
 
-    for (const Place *place = w->place; place < w->place + w->places; place++)
-        wanted += place_is_free(place);
+    for (const Task *t = w->task; t < w->task + w->tasks; t++)
+        reading += t->step == STEP_RUNS && !t->finishes;
+    return reading;
+}
+
+/* As many as may read, as there are children for, and as there is room for. */
+static size_t
+count_wanted(Worker *w, int64_t now_ms)
+{
+    size_t busy = lease_reading(w), waiting = 0, children = 0, room = 0, wanted;
+
     for (const Task *t = w->task; t < w->task + w->tasks; t++) {
+        waiting += t->step == STEP_WAITS && t->wait_ms <= now_ms;
         room += t->step == STEP_NONE;
-        if (t->step == STEP_WAITS && wanted > 0)
-            wanted--;
     }
+    for (const Place *place = w->place; place < w->place + w->places; place++)
+        children += place_is_free(place);
+    if (busy + waiting >= w->running_max)
+        return 0;
+    wanted = w->running_max - busy - waiting;
+    children = children > waiting ? children - waiting : 0;
+    if (children == 0 && w->backlog && ++w->starved >= STARVED_MAX) {
+        w->starved = 0;
+        place_grow(w, now_ms);
+    }
+    wanted = wanted < children ? wanted : children;
     return wanted < room ? wanted : room;
 }
 
@@ -191,7 +211,9 @@ lease_take(Worker *w)
     QueueTake take = {
         .owner = w->owner,
         .queues = w->queues,
-        .wanted = w->stop == STOP_NOT && w->may_take && lease_is_up(w) ? count_wanted(w) : 0,
+        .wanted = w->stop == STOP_NOT && w->may_take && lease_is_up(w)
+                      ? count_wanted(w, time_now_ms())
+                      : 0,
         .lease_ms = LEASE_MS,
         .limit = w->limit,
         .limits = w->limits + (w->demo.pid ? w->limits_demo : 0),
@@ -211,6 +233,7 @@ lease_take(Worker *w)
         lease_failed(w, &e);
     } else {
         answered(w);
+        w->backlog = taken == take.wanted;
         now_us = time_wall_us();
         w->due_ms = due_us <= 0
                         ? INT64_MAX

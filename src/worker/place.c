@@ -2,7 +2,7 @@
 #include "base/time.h"
 #include "worker/worker_in.h"
 
-enum { PAUSE_MS_MIN = 100, PAUSE_MS_MAX = 30000, PAUSE_DOUBLINGS = 9 };
+enum { PAUSE_MS_MIN = 100, PAUSE_MS_MAX = 30000, PAUSE_DOUBLINGS = 9, EXTRA_IDLE_MS = 10000 };
 
 bool
 place_open(Worker *w, Err *e)
@@ -42,9 +42,20 @@ start_child(Worker *w, Place *place, int64_t now_ms)
 void
 place_start(Worker *w, int64_t now_ms)
 {
-    for (Place *place = w->place; place < w->place + w->places; place++)
+    for (Place *place = w->place; place < w->place + w->running_max; place++)
         if (slot_pid(place->slot) == 0 && place->start_ms <= now_ms)
             start_child(w, place, now_ms);
+}
+
+void
+place_grow(Worker *w, int64_t now_ms)
+{
+    for (Place *place = w->place + w->running_max; place < w->place + w->places; place++)
+        if (slot_pid(place->slot) == 0 && place->start_ms <= now_ms) {
+            place->idle_ms = now_ms;
+            start_child(w, place, now_ms);
+            return;
+        }
 }
 
 bool
@@ -54,9 +65,20 @@ place_is_free(const Place *place)
 }
 
 void
+place_shrink(Worker *w, int64_t now_ms)
+{
+    for (Place *place = w->place + w->running_max; place < w->place + w->places; place++)
+        if (place_is_free(place) && now_ms - place->idle_ms > EXTRA_IDLE_MS) {
+            place->leaves = true;
+            slot_quit(place->slot);
+        }
+}
+
+void
 place_freed(Worker *w, Place *place)
 {
     place->task = NULL;
+    place->idle_ms = time_now_ms();
     w->may_take = true;
     place->leaves = place->leaves || slot_is_worn(place->slot);
     if (place->leaves)
@@ -112,7 +134,9 @@ place_hear(Worker *w, Place *place)
         } else if (event == SLOT_DIED) {
             bury(w, place, was_ready, &why);
         } else if (t) {
-            if (event == SLOT_UPLOAD)
+            if (event == SLOT_FINISHES)
+                task_finishes(w, t);
+            else if (event == SLOT_UPLOAD)
                 task_upload(w, t, frame);
             else if (event == SLOT_PREPARED)
                 task_prepared(w, t, frame);

@@ -317,6 +317,15 @@ make_frame(Worker *w, Task *t, int64_t *limit_ms, Err *e)
         "{s:s, s:s, s:I}", "kind", "sweep", "task_id", r->id, "epoch", (json_int_t)r->epoch);
 }
 
+/* From when it might have run, to when it was taken. */
+static int64_t
+waited_ms(const QueueRecord *r)
+{
+    int64_t due_us = r->available_us > r->created_us ? r->available_us : r->created_us;
+
+    return r->attempt_us > due_us ? (r->attempt_us - due_us) / 1000 : 0;
+}
+
 void
 task_run(Worker *w, Task *t, Place *place)
 {
@@ -348,7 +357,7 @@ task_run(Worker *w, Task *t, Place *place)
         log_task(LOG_INFO, "export.started", t, log_text("worker", w->owner.name),
             log_text("source", t->record.source), log_text("format", t->record.format),
             log_number("child", slot_pid(place->slot)),
-            log_number("waited_ms", (t->record.attempt_us - t->record.created_us) / 1000));
+            log_number("waited_ms", waited_ms(&t->record)));
 }
 
 /* --- telling it to end --- */
@@ -391,9 +400,9 @@ task_cancel(Worker *w, Task *t)
 void
 task_give_back(Worker *w, Task *t)
 {
-    /* What is prepared is left as it is: whoever takes it publishes it. */
+    /* What is prepared stays so: whoever takes it publishes it. */
     if ((t->step == STEP_WAITS && is_prepared(t)) || t->step == STEP_UNPREPARES)
-        forget(w, t);
+        end_with(w, t, ERR_GIVEN_BACK, "given back before it was visible");
     else if (!t->stops)
         stop(w, t, ERR_GIVEN_BACK, "given back before it ran");
 }
@@ -421,6 +430,15 @@ note_first_row(Task *t)
     t->has_first_row = true;
     log_task(
         LOG_INFO, "export.first_row", t, log_number("duration_ms", time_now_ms() - t->started_ms));
+}
+
+void
+task_finishes(Worker *w, Task *t)
+{
+    note_progress(t);
+    note_first_row(t);
+    t->finishes = true;
+    w->may_take = true;
 }
 
 static const char *
@@ -673,8 +691,9 @@ task_written(Worker *w, Task *t, const QueueWrite *write)
         log_task(LOG_WARNING, "export.unprepared", t);
         t->record.phase = QUEUE_RUNNING;
         t->record.sealed = NULL;
+        t->finishes = false;
         t->step = STEP_WAITS;
-        t->wait_ms = 0;
+        t->wait_ms = time_now_ms() + 1;
         break;
     case QUEUE_RENEW:
     case QUEUE_PROGRESS:

@@ -171,18 +171,17 @@ begin_stop(Worker *w, bool at_once)
     w->leave_ms = w->stop_ms + STOP_LEAVE_MS;
     log_event(LOG_INFO, "role.stopping", log_text("how", at_once ? "now" : "drain"),
         log_number("drain_ms", at_once ? 0 : w->config->drain_ms));
-    for (Task *t = w->task; t < w->task + w->tasks; t++)
-        if (t->step == STEP_WAITS)
-            task_give_back(w, t);
 }
 
 static void
 press_stop(Worker *w, int64_t now_ms)
 {
-    if (w->stop != STOP_NOT && now_ms >= w->stop_ms)
-        for (Task *t = w->task; t < w->task + w->tasks; t++)
+    if (w->stop == STOP_NOT)
+        return;
+    for (Task *t = w->task; t < w->task + w->tasks; t++)
+        if (now_ms >= w->stop_ms || t->step == STEP_WAITS)
             task_give_back(w, t);
-    if (w->stop != STOP_NOT && now_ms >= w->kill_ms)
+    if (now_ms >= w->kill_ms)
         for (Place *place = w->place; place < w->place + w->places; place++)
             if (place->task)
                 slot_kill(place->slot);
@@ -233,7 +232,7 @@ next_ms(const Worker *w)
         NOT_AFTER(w->tick_ms);
     if (!w->queue)
         NOT_AFTER(w->queue_wait_ms);
-    for (const Place *place = w->place; w->stop == STOP_NOT && place < w->place + w->places;
+    for (const Place *place = w->place; w->stop == STOP_NOT && place < w->place + w->running_max;
          place++)
         if (slot_pid(place->slot) == 0)
             NOT_AFTER(place->start_ms);
@@ -296,11 +295,14 @@ static void
 hand_out(Worker *w, int64_t now_ms)
 {
     Place *place = w->place, *end = w->place + w->places;
+    size_t reading = lease_reading(w);
 
     if (w->stop != STOP_NOT)
         return;
     for (Task *t = w->task; t < w->task + w->tasks; t++) {
-        if (t->step != STEP_WAITS || t->wait_ms > now_ms)
+        bool reads = t->record.phase != QUEUE_PREPARED;
+
+        if (t->step != STEP_WAITS || t->wait_ms > now_ms || (reads && reading++ >= w->running_max))
             continue;
         while (place < end && !place_is_free(place))
             place++;
@@ -337,6 +339,7 @@ do_what_is_due(Worker *w, int64_t now_ms)
         w->net_ms = now_ms + worker_jitter(NET_MS);
         w->may_take = true;
         demo_hear(w, now_ms);
+        place_shrink(w, now_ms);
         if (w->stop == STOP_NOT)
             lease_scan(w);
     }
@@ -350,12 +353,10 @@ run_loop(Worker *w)
         Err e = {0};
 
         do_what_is_due(w, now_ms);
-        hand_out(w, now_ms);
         press_stop(w, now_ms);
-        lease_write(w);
-        lease_take(w);
+        lease_take(w); /* first, so that children read while the disk syncs what is written */
         hand_out(w, now_ms);
-        lease_write(w); /* what could not be handed out */
+        lease_write(w);
         if (has_stopped(w, now_ms))
             return;
         if (lease_is_up(w) && w->queue_kind->maintain && !w->queue_kind->maintain(w->queue, &e))
@@ -386,9 +387,13 @@ open_loop(Worker *w, Err *e)
 static bool
 make_tables(Worker *w, Err *e)
 {
-    w->places = w->config->concurrency > 0 ? (size_t)w->config->concurrency : process_cores();
-    if (w->places > PLACES_MAX)
-        return fail(e, CONFIG_INVALID, "concurrency: expected at most %d", PLACES_MAX);
+    size_t extra;
+
+    w->running_max = w->config->concurrency > 0 ? (size_t)w->config->concurrency : process_cores();
+    extra = EXTRA_PER_PLACE * w->running_max;
+    w->places = w->running_max + (extra < EXTRA_MAX ? extra : EXTRA_MAX);
+    if (w->running_max > RUNNING_MAX)
+        return fail(e, CONFIG_INVALID, "concurrency: expected at most %d", RUNNING_MAX);
     w->tasks = w->places * TASKS_PER_PLACE;
     w->owner = (QueueOwner){w->config->hostname, getpid(), process_born(getpid())};
     return (w->owner.name = arena_text(w->process, w->config->hostname, e)) &&
@@ -460,7 +465,7 @@ worker_run(const Config *config, const Kinds *kinds, const ConfigArgs *args)
         status = e.code == ERR_CONFIG_INVALID ? 2 : 1;
     } else {
         log_event(LOG_INFO, "role.started", log_text("worker", w.owner.name),
-            log_number("concurrency", (int64_t)w.places),
+            log_number("concurrency", (int64_t)w.running_max),
             log_number("types", (int64_t)w.types->types));
         demo_look(&w);
         run_loop(&w);

@@ -27,7 +27,9 @@
 #include "queue/queue.h"
 
 enum {
-    PLACES_MAX = 256, /* the queue takes no more at once */
+    RUNNING_MAX = 256,   /* the queue takes no more at once */
+    EXTRA_PER_PLACE = 3, /* see place_grow() */
+    EXTRA_MAX = 16,
     LEASE_MS = 15000,
     RENEW_MS = 5000,
     UNRENEWED_MS = 10000, /* then children stop, before the lease is over */
@@ -64,6 +66,7 @@ typedef struct {
     bool is_sweep;       /* else an export */
     bool was_unprepared; /* once is enough */
     bool has_first_row;  /* and that is logged */
+    bool finishes;       /* its last row is read: what is left is the store's work */
     bool stops;          /* its child was told to end */
     bool lost;           /* another owner has it: nothing is written any more */
     bool renews, tells;  /* RENEW, PROGRESS with the next group */
@@ -78,6 +81,7 @@ struct Place {
     bool leaves;      /* was told to quit: another child comes */
     unsigned deaths;  /* at the start, in a row */
     int64_t start_ms; /* the next child not before */
+    int64_t idle_ms;  /* since when */
 };
 
 /* Who asked to stop: SIGTERM lets exports end, a second one or SIGQUIT does not. */
@@ -100,8 +104,10 @@ typedef struct {
     unsigned queue_failures; /* in a row */
     int64_t queue_wait_ms;   /* not tried again before */
 
-    Place *place;
+    size_t running_max; /* exports that read at once */
+    Place *place;       /* the first running_max always have a child */
     size_t places;
+    unsigned starved; /* how often a task could have run, and there was no child for it */
     Task *task;
     size_t tasks;
     QueueWrite *group;
@@ -114,6 +120,7 @@ typedef struct {
     int epoll, signals;
     bool news;     /* the queue said that something changed */
     bool may_take; /* something changed: look for tasks */
+    bool backlog;  /* the last look found as many as were wanted */
     int64_t news_ms, tick_ms, renew_ms, net_ms, due_ms;
 
     Stop stop;
@@ -133,6 +140,7 @@ bool lease_open(Worker *w, Err *e) MUST_CHECK; /* opens the queue; true if it is
 void lease_failed(Worker *w, const Err *e); /* it did not answer: closed, and tried again later */
 bool lease_is_up(const Worker *w);          /* false: not now */
 void lease_write(Worker *w);                /* everything that waits, as one group */
+size_t lease_reading(const Worker *w);      /* exports whose source is being read */
 void lease_take(Worker *w);                 /* for all children that are free */
 void lease_hear(Worker *w);                 /* cancels */
 void lease_scan(Worker *w);                 /* takes over what others left behind */
@@ -148,6 +156,7 @@ void task_tick(Task *t, int64_t now_ms); /* looks at the child's page */
 void task_written(Worker *w, Task *t, const QueueWrite *write);
 
 /* What its child said. */
+void task_finishes(Worker *w, Task *t);
 void task_upload(Worker *w, Task *t, const json_t *frame);
 void task_prepared(Worker *w, Task *t, const json_t *frame);
 void task_done(Worker *w, Task *t, const json_t *frame);
@@ -165,7 +174,15 @@ void task_orphaned(Worker *w, Task *t, const Err *why);
 /* --- place.c --- */
 
 bool place_open(Worker *w, Err *e) MUST_CHECK; /* a slot for each; starts nothing */
-void place_start(Worker *w, int64_t now_ms);   /* children where there is none */
+void place_start(Worker *w, int64_t now_ms);   /* children where one is missing */
+
+/*
+ * One more child than run at once. An export that has read its last row waits for the disk and for
+ * the queue; meanwhile the next may read, if there is a child for it. Extra children come while
+ * tasks wait for one, and go when they have had nothing to do for a while.
+ */
+void place_grow(Worker *w, int64_t now_ms);
+void place_shrink(Worker *w, int64_t now_ms);
 void place_hear(Worker *w, Place *place);
 bool place_is_free(const Place *place);
 void place_freed(Worker *w, Place *place); /* its task ended; a worn child goes */
