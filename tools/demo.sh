@@ -14,8 +14,8 @@ trap 'exit 130' INT TERM
 say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
 [ -t 1 ] || say() { printf '\n%s\n' "$*"; }
 
-say "1. A data set: an organisation of 2,000 people and 400,000 interactions"
-"$rowferry" demo-data "$dir/data/demo.db" --employees 2000 --interactions 400000 --seed 1
+say "1. A data set: an organisation of 2,000 people and 2,000,000 interactions"
+"$rowferry" demo-data "$dir/data/demo.db" --employees 2000 --interactions 2000000 --seed 1
 
 say "2. The service: rowferry serve --data-dir $dir/data --port 0 (any free port; 8000 by default)"
 "$rowferry" serve --data-dir "$dir/data" --port 0 --log-format json 2>"$dir/log" &
@@ -30,28 +30,38 @@ done
 [ -n "$url" ] || { cat "$dir/log"; echo "demo: the service did not start"; exit 1; }
 echo "listening on $url"
 
-say "3. A request, watched to its end"
-echo "\$ rowferry request interaction_history --user demo --follow --download"
-(cd "$dir" && "$OLDPWD/$rowferry" request interaction_history --url "$url" --user demo --follow --download "$dir/")
-
-say "4. The same over plain HTTP, as the seed document says it"
-echo "\$ curl -X POST $url/api/exports/request -d '{\"export_type\": \"employee_metrics\", \"user_id\": \"test_user\"}'"
-id=$("$rowferry" request employee_metrics --url "$url" --user test_user -p team=Engineering)
-"$rowferry" status "$id" --url "$url" --json | head -c 2000
-echo
-for _ in $(seq 100); do
-    "$rowferry" status "$id" --url "$url" --json | grep -q '"status": *"completed"' && break
-    sleep 0.1
+say "3. A request over plain HTTP, as the seed document says it; progress as a client sees it that asks again and again"
+body='{"export_type": "interaction_history", "user_id": "demo"}'
+echo "\$ curl -X POST $url/api/exports/request -H 'Content-Type: application/json' -d '$body'"
+answer=$("$rowferry" request interaction_history --url "$url" --user demo --json)
+echo "$answer"
+id=$(printf '%s' "$answer" | sed -n 's/.*"task_id": *"\([^"]*\)".*/\1/p')
+echo "\$ curl $url/api/exports/$id/status"
+for _ in $(seq 600); do
+    now=$("$rowferry" status "$id" --url "$url" --json)
+    seen=$(printf '%s' "$now" | sed -n 's/.*"progress": *\([0-9]*\).*"state": *"\([a-z]*\)".*/\1% \2/p')
+    [ -n "$seen" ] || seen="100% completed"
+    [ "$seen" = "${before:-}" ] || echo "  $seen"
+    before=$seen
+    case $now in *'"status":"completed"'* | *'"status":"failed"'*) break ;; esac
+    sleep 0.05
 done
+echo "$now"
+case $now in *'"status":"completed"'*) ;; *) exit 1 ;; esac
 echo "task id:    $id"
-echo "signed URL: $("$rowferry" status "$id" --url "$url" --json | sed -n 's/.*"download_url": *"\([^"]*\)".*/\1/p')"
+echo "signed URL: $(printf '%s' "$now" | sed -n 's/.*"download_url": *"\([^"]*\)".*/\1/p')"
+"$rowferry" download "$id" --url "$url" -o "$dir/interaction_history.csv"
+
+say "4. The same in one command: requested, watched, downloaded, verified"
+echo "\$ rowferry request employee_metrics -p team=Engineering --user demo --follow --download"
+"$rowferry" request employee_metrics --url "$url" --user demo -p team=Engineering --follow --download "$dir/employee_metrics.csv"
 
 say "5. The files"
 for file in "$dir"/*.csv; do
     echo "$(basename "$file"): $(($(wc -l <"$file") - 1)) rows, $(wc -c <"$file") bytes; its first lines:"
     head -n 4 "$file"
 done
-"$rowferry" list --url "$url" --user test_user
+"$rowferry" list --url "$url" --user demo
 
 say "Done. Your turn:"
 echo "  $rowferry serve                 # http://127.0.0.1:8000"

@@ -803,8 +803,9 @@ request_from_json(
     request->options.csv.header = json_bool_or(csv, "header", true);
     if (!text_is_user_id(request->user_id) || !json_is_object(params) ||
         strcmp(json_text_or(value, "export_type", ""), type->name) != 0 || !has_limits(request) ||
-        (filename && (!json_is_string(filename) || !json_string_length(filename) ||
-                         !check_filename(filename, &ignored))))
+        (filename && !json_is_null(filename) &&
+            (!json_is_string(filename) || !json_string_length(filename) ||
+                !check_filename(filename, &ignored))))
         return fail(e, INTERNAL, "a task whose request cannot be read");
     if (!read_params(params, request, arena, &problems, NULL, e))
         return false;
