@@ -22,7 +22,7 @@
 enum {
     EVENTS = 256,          /* taken at once */
     ACCEPTS = 64,          /* the same, of new connections */
-    EVICT_LOOKS = 32,      /* of the earliest deadlines, when all places are taken */
+    EVICT_LOOKS = 64,      /* of the earliest deadlines, when all places are taken */
     ACCEPT_PAUSE_MS = 100, /* without a descriptor left */
     LIMITED_LOG_MS = 1000,
     SPARE_MEMORY = 1 << 20,
@@ -34,6 +34,7 @@ static const Patience patience = {.head_ms = 10000,
     .idle_ms = 60000,
     .write_ms = 30000,
     .linger_ms = 2000,
+    .silence_ms = 1000,
     .stop_ms = 10000};
 
 const char *
@@ -106,14 +107,35 @@ has_too_many(const Server *s, const PeerKey *key)
     return count >= s->config->connections_per_address;
 }
 
-/* All places are taken: whoever is next to be closed for saying nothing goes now. So slow clients
- * cannot keep others out. */
+/* Nothing in progress, or nothing has moved for a while. */
+static bool
+may_lose_its_place(const Connection *c)
+{
+    switch (c->state) {
+    case STATE_IDLE:
+    case STATE_LINGERING:
+        return true;
+    case STATE_READING_HEAD:
+    case STATE_READING_BODY:
+    case STATE_WRITING:
+        return c->server->now_ms - c->since_ms >= c->server->patience.silence_ms;
+    case STATE_FREE:
+    case STATE_HANDLED:
+    case STATE_WAITING:
+    case STATE_ANSWERED:
+    case STATES:
+        break;
+    }
+    return false;
+}
+
+/* All places are taken: of those whose time is up next, one that says nothing goes now. So slow
+ * clients cannot keep others out. */
 static bool
 make_room(Server *s)
 {
     for (size_t i = 1; i <= s->due && i <= EVICT_LOOKS; i++)
-        if (s->heap[i]->state == STATE_IDLE || s->heap[i]->state == STATE_READING_HEAD ||
-            s->heap[i]->state == STATE_LINGERING) {
+        if (may_lose_its_place(s->heap[i])) {
             connection_close(s->heap[i]);
             return true;
         }

@@ -77,6 +77,7 @@ struct Connection {
 /* Deadlines by kind; tests shorten them. */
 typedef struct {
     int64_t head_ms, body_ms, idle_ms, write_ms, linger_ms, stop_ms;
+    int64_t silence_ms; /* then another may have the place, if all are taken */
 } Patience;
 
 typedef struct {

@@ -1042,6 +1042,41 @@ test_connections(void **state)
     clearenv();
 }
 
+static void
+be_soon_bored(Server *s)
+{
+    s->patience.silence_ms = 200;
+}
+
+/* As many as there are places send half a body, or do not read: others are served all the same. */
+static void
+test_slow_clients(void **state)
+{
+    int slow[8], kept[8], fd;
+
+    (void)state;
+    setenv("ROWFERRY_CONNECTIONS", "8", 1);
+    start(be_soon_bored);
+    for (int i = 0; i < 8; i++) {
+        slow[i] = dial();
+        tell_text(slow[i], "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nab");
+        for (int more = 0; i > 3 && more < 5; more++)
+            tell_text(slow[i], more ? "GET /file?3000000 HTTP/1.1\r\nHost: a\r\n\r\n" : "cde");
+    }
+    usleep(400000);
+    for (int i = 0; i < 8; i++) {
+        fd = dial();
+        assert_int_equal(ask(fd, SECOND).status, 200);
+        kept[i] = fd;
+    }
+    for (int i = 0; i < 8; i++) {
+        hang_up(slow[i]);
+        hang_up(kept[i]);
+    }
+    finish(false);
+    clearenv();
+}
+
 /* Loopback is not counted by address unless that is asked for. */
 static void
 test_loopback_is_not_counted(void **state)
@@ -1167,6 +1202,7 @@ main(void)
         cmocka_unit_test(test_stop),
         cmocka_unit_test(test_stop_has_an_end),
         cmocka_unit_test(test_connections),
+        cmocka_unit_test(test_slow_clients),
         cmocka_unit_test(test_loopback_is_not_counted),
         cmocka_unit_test(test_no_descriptors),
         cmocka_unit_test(test_a_given_socket),
