@@ -535,6 +535,7 @@ make_places(Server *s, Err *e)
 
     if (!(s->connection = arena_alloc_array(s->memory, places, sizeof *s->connection, e)) ||
         !(s->key = arena_alloc_array(s->memory, places, sizeof *s->key, e)) ||
+        /* NOLINTNEXTLINE(bugprone-sizeof-expression): pointers are what the array holds */
         !(s->heap = arena_alloc_array(s->memory, places + 1, sizeof *s->heap, e)))
         return false;
     for (size_t i = places; i-- > 0;) {

@@ -247,9 +247,11 @@ static bool
 split_target(Parser *p)
 {
     const char *mark = strchr(p->head.data, '?');
-    size_t path_bytes = mark ? (size_t)(mark - p->head.data) : p->target_bytes, decoded, path;
+    size_t path_bytes = mark ? (size_t)(mark - p->head.data) : p->target_bytes;
+    size_t decoded = 0, path;
+    bool has_query = mark != NULL;
 
-    if (mark && !decode(p, path_bytes + 1, p->target_bytes - path_bytes - 1, &decoded))
+    if (has_query && !decode(p, path_bytes + 1, p->target_bytes - path_bytes - 1, &decoded))
         return false;
     if (!decode(p, 0, path_bytes, &decoded))
         return false;
@@ -257,7 +259,7 @@ split_target(Parser *p)
     buf_wrote(&p->head, decoded);
     buf_char(&p->head, '\0');
     p->parsed.target = p->head.data;
-    p->parsed.query = mark ? p->head.data + path_bytes + 1 : NULL;
+    p->parsed.query = has_query ? p->head.data + path_bytes + 1 : NULL;
     p->parsed.path = p->head.data + path;
     return !p->head.failed || fail(p->e, INTERNAL, "no memory for a request");
 }
