@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "api/http_in.h"
@@ -25,6 +26,7 @@ enum {
     EVICT_LOOKS = 64,      /* of the earliest deadlines, when all places are taken */
     ACCEPT_PAUSE_MS = 100, /* without a descriptor left */
     LIMITED_LOG_MS = 1000,
+    OWN_DESCRIPTORS = 64,
     SPARE_MEMORY = 1 << 20,
     EXCHANGE_MEMORY = 16 << 10, /* of a connection that has a request */
 };
@@ -528,6 +530,20 @@ open_loop(Server *s, Err *e)
     return true;
 }
 
+/* A descriptor for each connection, one for a file that goes out on it, and some of our own: as far
+ * as the hard limit lets. With fewer, accept turns away. */
+static void
+raise_descriptors(const Server *s)
+{
+    rlim_t wanted = 2 * (rlim_t)s->connections_max + OWN_DESCRIPTORS;
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted)
+        return;
+    limit.rlim_cur = wanted < limit.rlim_max ? wanted : limit.rlim_max;
+    (void)setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 static bool
 make_places(Server *s, Err *e)
 {
@@ -569,6 +585,7 @@ server_new(const ServerSpec *spec, Err *e)
     s->wake_poll.ready = on_wake;
     s->connections_max = connections;
     s->queue_end = &s->queue;
+    raise_descriptors(s);
     s->waiting.wait_next = s->waiting.wait_before = &s->waiting;
     if (!make_places(s, e) || !open_loop(s, e) || !open_listener(s, spec->listen_fd, e)) {
         server_free(s);
