@@ -286,8 +286,7 @@ end(Process *p, int status)
     for (size_t i = 0; i < sizeof fds / sizeof fds[0]; i++)
         if (fds[i] >= 0)
             close(fds[i]);
-    if (api->setup != &p->first)
-        setup_release(api->setup);
+    setup_release(api->setup);
     arena_free(api->process);
 }
 

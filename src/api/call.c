@@ -14,8 +14,10 @@ enum { ANSWER_BYTES_MAX = 8 << 20, BODY_DEPTH_MAX = 32, ACCEPT_BYTES_MAX = 4096 
 void
 setup_release(Setup *setup)
 {
-    if (--setup->users == 0)
-        arena_free(setup->arena);
+    if (--setup->users > 0)
+        return;
+    types_free(setup->types);
+    arena_free(setup->arena);
 }
 
 static void
