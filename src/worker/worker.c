@@ -90,8 +90,10 @@ take_config(Worker *w, const Config *config, Arena *arena, Err *e)
     const TypeSet *types = types_load(config, w->kinds, arena, e);
     LogLevel level;
 
-    if (!types || !make_limits(config, types, arena, w, e))
+    if (!types || !make_limits(config, types, arena, w, e)) {
+        types_free(types);
         return false;
+    }
     if (log_level_of(config->loglevel, &level))
         log_set_level(level);
     w->config = config;
@@ -105,6 +107,7 @@ static void
 reload(Worker *w)
 {
     Arena *arena = arena_new(CONFIG_BYTES_MAX), *before = w->loaded;
+    const TypeSet *types_before = w->types;
     const Config *config;
     Err e = {0};
 
@@ -116,6 +119,7 @@ reload(Worker *w)
         return;
     }
     place_renew(w);
+    types_free(types_before);
     arena_free(before);
     log_event(LOG_INFO, "config.loaded", log_number("types", (int64_t)w->types->types));
     demo_look(w);
@@ -443,6 +447,7 @@ close_all(Worker *w)
         close(w->epoll);
     if (w->signals >= 0)
         close(w->signals);
+    types_free(w->types);
     arena_free(w->loaded);
     arena_free(w->scratch);
     arena_free(w->process);
