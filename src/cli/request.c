@@ -241,8 +241,8 @@ say_warnings(const Cli *c, const json_t *answer)
     size_t i;
 
     json_array_foreach(json_object_get(answer, "warnings"), i, warning)
-        cli_note(c, "warning: %s (%s)", json_text_or(warning, "detail", "?"),
-            json_text_or(warning, "code", "?"));
+        cli_note(c, "warning: %s: %s (%s)", json_text_or(warning, "pointer", "?"),
+            json_text_or(warning, "detail", "?"), json_text_or(warning, "code", "?"));
 }
 
 /* From the id to the end, and to the file. */

@@ -159,6 +159,7 @@ set_options(HttpClient *client, Exchange *x, struct curl_slist *headers, char *w
     CURL *c = client->curl;
 
     curl_easy_setopt(c, CURLOPT_URL, call->url);
+    curl_easy_setopt(c, CURLOPT_PATH_AS_IS, 1L); /* what "/../" means is the server's to say */
     curl_easy_setopt(c, CURLOPT_ERRORBUFFER, why);
     curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(c, CURLOPT_FOLLOWLOCATION, 0L);
