@@ -10,7 +10,7 @@
 #include "base/process.h"
 #include "base/text.h"
 #include "base/time.h"
-#include "cli/cli_in.h"
+#include "cli/reference.h"
 
 enum { PROCESS_BYTES_MAX = 256 << 20, HELP_BYTES_MAX = 256 << 10, NAMES_MAX = 64 };
 
@@ -35,6 +35,11 @@ const CliFlag cli_global_flags[] = {
     {0},
 };
 
+static const CliFlag help_flags[] = {
+    {"reference", 0, "DOCUMENT", .help = "Print a reference document in Markdown: options, errors, metrics, states, cli or types.", .choices = reference_names},
+    {0},
+};
+
 const CliCommand cli_commands[] = {
     {"request", "TYPE", "asks for an export", cli_request_flags, false, cli_request, cli_request_more, 0, 1},
     {"status", "ID…", "says how tasks are doing", NULL, false, cli_status, NULL, 1, CLI_WORDS_MAX},
@@ -55,15 +60,12 @@ const CliCommand cli_commands[] = {
         "bash:  source <(rowferry completion bash)\n"
         "zsh:   source <(rowferry completion zsh), behind compinit\n"
         "fish:  rowferry completion fish | source\n", 1, 1},
-    {"help", "[COMMAND]", "says what there is, or what a command does", NULL, false, cli_help, NULL, 0, 1},
+    {"help", "[COMMAND]", "says what there is, or what a command does", help_flags, false, cli_help, NULL, 0, 1},
     {0},
 };
 
 /* api-surface.md 15; the numbers themselves are a column of err.def. */
-static const struct {
-    int status;
-    const char *meaning;
-} exits[] = {
+const CliExit cli_exits[] = {
     {0, "done; with --wait or --follow the export completed"},
     {1, "the export failed, or another error"},
     {2, "wrong use of the command line, or of the configuration"},
@@ -76,6 +78,7 @@ static const struct {
     {69, "server or source not reachable"},
     {124, "--timeout reached"},
     {130, "interrupted; the export goes on"},
+    {0, NULL},
 };
 
 /* What to do about an error, where there is something to say. */
@@ -87,7 +90,7 @@ static const struct {
     {ERR_UNAUTHENTICATED, "give a token by --token-file FILE or in ROWFERRY_TOKEN"},
     {ERR_EXPORT_NOT_FOUND, "records of tasks are kept for 30 days; `rowferry list` shows the files"},
     {ERR_UNKNOWN_EXPORT_TYPE, "`rowferry types` lists the types of this machine"},
-    {ERR_EXISTS, "-o names another file; --resume goes on with a part of it"},
+    {ERR_EXISTS, "nothing is overwritten: choose another name, or move that file away"},
     {ERR_FILE_GONE, "it was deleted or is past its retention; request it again"},
     {ERR_WAITED_TOO_LONG, "the export itself goes on; --timeout is the time of waiting"},
     {ERR_QUEUE_FULL, "nothing was queued; try again later"},
@@ -135,8 +138,11 @@ cli_note(const Cli *c, const char *fmt, ...)
 }
 
 static const char *
-hint_of(ErrCode code)
+hint_of(const Cli *c, ErrCode code)
 {
+    /* What runs in the foreground ends with the wait. */
+    if (code == ERR_WAITED_TOO_LONG && c->command && c->command->local)
+        return NULL;
     for (size_t i = 0; i < sizeof hints / sizeof hints[0]; i++)
         if (hints[i].code == code)
             return hints[i].hint;
@@ -170,7 +176,7 @@ static void
 put_error_text(const Cli *c, const Err *e, Buf *to)
 {
     const char *code = json_string_value(json_object_get(c->problem, "code"));
-    const char *hint = hint_of(e->code), *root = err_root(e);
+    const char *hint = hint_of(c, e->code), *root = err_root(e);
     const json_t *errors = json_object_get(c->problem, "errors"), *detail;
     size_t i;
 
@@ -316,8 +322,8 @@ put_whole_help(const Cli *c, Buf *to)
     buf_text(to, "\nFlags of every command:\n");
     put_flags(cli_global_flags, to);
     buf_text(to, "\nExit status:\n");
-    for (size_t i = 0; i < sizeof exits / sizeof exits[0]; i++)
-        buf_printf(to, "  %3d  %s\n", exits[i].status, exits[i].meaning);
+    for (const CliExit *exit = cli_exits; exit->meaning; exit++)
+        buf_printf(to, "  %3d  %s\n", exit->status, exit->meaning);
     buf_text(to, "\n`rowferry help COMMAND` says more.\n");
 }
 
@@ -340,10 +346,14 @@ static int
 cli_help(Cli *c, Err *e)
 {
     const CliCommand *command = c->words > 0 ? find_command(c->word[0]) : NULL;
+    const char *document = cli_flag(c, "reference");
+    bool ok;
 
-    bool ok = (command || c->words == 0) ? show_help(c, command, e)
-                                         : fail_unknown_command(c, c->word[0], e);
-
+    if (document)
+        ok = reference_print(c, document, e);
+    else
+        ok = (command || c->words == 0) ? show_help(c, command, e)
+                                        : fail_unknown_command(c, c->word[0], e);
     return cli_exit(ok, e);
 }
 

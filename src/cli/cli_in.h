@@ -54,6 +54,14 @@ typedef struct {
 
 enum { CLI_WORDS_MAX = 64 }; /* of a command that takes "ID…" */
 
+/* What an exit status means; meaning NULL ends the list. */
+typedef struct {
+    int status;
+    const char *meaning;
+} CliExit;
+
+extern const CliExit cli_exits[];
+
 /* Every command, in the order of help; name NULL ends. cli.c has the table. */
 extern const CliCommand cli_commands[];
 extern const CliFlag cli_global_flags[];

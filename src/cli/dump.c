@@ -30,7 +30,7 @@ enum {
 const CliFlag cli_dump_flags[] = {
     CLI_PARAM_FLAGS,
     {"from-file", 0, "FILE", .help = "The whole request as JSON, its options too; - is standard input."},
-    {"format", 0, "FORMAT", .help = "csv."},
+    {"format", 'f', "FORMAT", .help = "csv."},
     {"compression", 0, "CODEC", .help = "none."},
     {"out", 'o', "FILE", .help = "Where to; - is standard output, and the default."},
     {0},
