@@ -21,7 +21,7 @@ enum {
     ANSWER_BYTES_MAX = 64 << 10,
     CANONICAL_BYTES_MAX = 256 << 10,
     SERIES_BYTES = 320,
-    PARAM_NAMES_BYTES = 256,
+    PARAMS_BYTES = 64 << 10,
 };
 
 /* Without authentication nobody has a name. */
@@ -113,24 +113,28 @@ fill_put(Call *call, Asked *asked, QueuePut *put, Err *e)
     return put->request && read_idempotency_key(call, asked, put, e);
 }
 
-/* The names alone: values are whatever users filter by. */
+/* The names alone, unless the operator wants the values: they are whatever users filter by. */
 static void
 log_requested(const Call *call, const Asked *asked)
 {
     const ExportRequest *request = &asked->request;
-    Buf names = buf_new(PARAM_NAMES_BYTES);
-    bool values = call->setup->config->log_params;
+    const json_t *values = json_object_get(call->body, "params");
+    Buf params = buf_new(PARAMS_BYTES);
+    Err cut = {0};
 
-    for (size_t i = 0; i < request->params; i++)
-        if (!request->param[i].is_null)
-            buf_printf(&names, "%s%s", names.bytes ? "," : "", request->param[i].name);
+    if (call->setup->config->log_params && json_is_object(values)) {
+        if (!json_write(values, &params, &cut))
+            buf_clear(&params);
+    } else {
+        for (size_t i = 0; i < request->params; i++)
+            if (!request->param[i].is_null)
+                buf_printf(&params, "%s%s", params.bytes ? "," : "", request->param[i].name);
+    }
     log_event(LOG_INFO, "export.requested", log_text("task_id", asked->id),
         log_text("request_id", call->req->request_id), log_text("user_id", request->user_id),
         log_text("export_type", request->type->name), log_text("format", request->format),
-        log_text("params", names.bytes ? names.data : NULL),
-        log_text("request", values ? call->write.as.put.request : NULL),
-        log_text("peer", call->req->peer));
-    buf_free(&names);
+        log_text("params", params.bytes ? params.data : NULL), log_text("peer", call->req->peer));
+    buf_free(&params);
 }
 
 static void

@@ -32,10 +32,13 @@ static const struct {
     {.code = ERR_STORAGE_UNAVAILABLE, .retry_after_s = 5},
 };
 
-/* The code as an answer: one that never is one itself is our own mistake here. */
+/* The code as an answer. Who asks need not know why we have no access; any other code that never is
+ * an answer itself is our own mistake here. */
 static ErrCode
 answer_code(const Err *e)
 {
+    if (e->code == ERR_STORAGE_DENIED)
+        return ERR_STORAGE_UNAVAILABLE;
     return err_http_status(e->code) > 0 ? e->code : ERR_INTERNAL;
 }
 
