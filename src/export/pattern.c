@@ -55,7 +55,7 @@ read_repeat(Cost *cost, const char *at)
         most = most > 0 ? most : least + 1;
     }
     most = most > least ? most : least;
-    repeat(cost, most < COST_MAX ? most : COST_MAX);
+    repeat(cost, most <= COST_MAX ? most : COST_MAX + 1);
     return end + strcspn(end, "}") + (strchr(end, '}') != NULL);
 }
 
