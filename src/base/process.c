@@ -92,11 +92,22 @@ process_start(const ProcessStart *start, Process *process, Err *e)
     return true;
 }
 
+/* Else the next socket or file would be taken for standard output. Who writes to one that was
+ * closed learns it (EBADF); what was for standard error is lost. */
+static void
+open_standard_fds(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0)
+            (void)!open("/dev/null", fd == STDERR_FILENO ? O_WRONLY : O_RDONLY);
+}
+
 void
 process_begin(bool dies_with_parent, pid_t parent)
 {
     const struct rlimit no_core = {0, 0};
 
+    open_standard_fds();
     umask(0077);
     (void)setrlimit(RLIMIT_CORE, &no_core);
     if (!SANITIZED) /* LeakSanitizer traces its own process. */

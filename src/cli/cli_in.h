@@ -177,7 +177,8 @@ bool cli_read_object(const char *path, json_t **object, Err *e) MUST_CHECK;
         "params-file", 0, "FILE", .help = "A JSON object with filters; - is standard input."       \
     }
 
-/* All of a file, or of standard input ("-"); the caller frees `to`. USAGE. */
+/* All of a file, or of standard input ("-"), at most `bytes_max`. Begins `to`, which the caller
+ * frees in any case. USAGE. */
 bool cli_read_file(const char *path, size_t bytes_max, Buf *to, Err *e) MUST_CHECK;
 
 /* request.c: --user, `preset`, ROWFERRY_USER, the login name. USAGE, and NULL, if it is no user's

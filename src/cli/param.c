@@ -19,6 +19,7 @@ cli_read_file(const char *path, size_t bytes_max, Buf *to, Err *e)
     const char *name = is_input ? "standard input" : path;
     bool ok = false;
 
+    *to = buf_new(bytes_max + READ_BYTES);
     if (fd < 0)
         return fail(e, USAGE, "cannot read %s: %m", path);
     for (;;) {
@@ -171,15 +172,16 @@ param_other_reading(const json_t *value, const char *text)
 bool
 cli_read_object(const char *path, json_t **object, Err *e)
 {
-    Buf text = buf_new(PARAMS_BYTES_MAX + READ_BYTES);
+    const char *name = strcmp(path, "-") == 0 ? "standard input" : path;
     Err why = {0};
+    Buf text;
     bool ok = cli_read_file(path, PARAMS_BYTES_MAX, &text, e);
 
     *object = ok ? json_parse(text.data, text.bytes, DEPTH_MAX, &why) : NULL;
     if (ok && !*object)
-        ok = fail(e, USAGE, "%s: %s", path, err_root(&why));
+        ok = fail(e, USAGE, "%s: %s", name, err_root(&why));
     if (ok && !json_is_object(*object))
-        ok = fail(e, USAGE, "%s: expected a JSON object", path);
+        ok = fail(e, USAGE, "%s: expected a JSON object", name);
     if (!ok) {
         json_decref(*object);
         *object = NULL;

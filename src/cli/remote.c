@@ -48,8 +48,8 @@ static const struct {
 static bool
 read_token(Cli *c, const char *path, const char **token, Err *e)
 {
-    Buf text = buf_new(TOKEN_BYTES_MAX);
     struct stat about;
+    Buf text;
     bool ok;
 
     if (strcmp(path, "-") != 0 && stat(path, &about) == 0 && S_ISREG(about.st_mode) &&
@@ -146,6 +146,13 @@ retry_after(const HttpAnswer *http)
                    text_to_uint(text, RETRY_AFTER_S_MAX, &seconds)
                ? (unsigned)seconds
                : 0;
+}
+
+static void
+forget_problem(Cli *c)
+{
+    json_decref(c->problem);
+    c->problem = NULL;
 }
 
 /* A refusal becomes an Err with the server's code, where we know it, and its own words. */
@@ -324,8 +331,7 @@ remote_call(Remote *r, const RemoteCall *call, RemoteAnswer *answer, Err *e)
     Buf body = buf_new(ANSWER_BYTES_MAX);
     bool ok = !call->body || json_write(call->body, &body, e);
 
-    json_decref(r->c->problem);
-    r->c->problem = NULL;
+    forget_problem(r->c);
     ok = ok && call_until_answered(r, call, call->body ? body.data : NULL, answer, e);
     buf_free(&body);
     return ok;
@@ -342,6 +348,7 @@ remote_each(Cli *c, RemoteAct *act, RemoteShow *show, Err *e)
         for (int i = 0; i < c->words && e->code == ERR_NONE; i++) {
             Err why = {0};
 
+            forget_problem(c); /* of the word before */
             if (act(&r, c->word[i], rows, &why))
                 continue;
             status = status ? status : err_exit_status(why.code);

@@ -13,8 +13,8 @@ static const CliColumn status_columns[] = {
     {"progress", "DONE", CLI_PERCENT},
     {"rows", "ROWS", CLI_COUNT},
     {"bytes", "SIZE", CLI_BYTES},
-    {"download_url", "LINK", CLI_TEXT},
     {"error", "ERROR", CLI_TEXT},
+    {"key", "KEY", CLI_TEXT},
     {0},
 };
 
@@ -147,16 +147,19 @@ cli_watch(Cli *c, Err *e)
     size_t count = (size_t)c->words;
     Remote r = {0};
     int status = 0;
+    bool ok;
 
     for (size_t i = 0; i < count; i++)
         list[i].id = c->word[i];
-    if (remote_open(c, &r, e) && follow_all(&r, list, count, FOLLOW_SHOWN, e))
+    ok = remote_open(c, &r, e) && follow_all(&r, list, count, FOLLOW_SHOWN, e);
+    if (ok)
         status = judge(c, list, count, e);
-    for (size_t i = 0; e->code == ERR_NONE && !c->json && i < count; i++)
-        if (follow_completed(&list[i], &(Err){0}) &&
-            !cli_line(json_text_or(list[i].status, "download_url", ""), e))
-            break;
+    for (size_t i = 0; ok && !c->json && i < count; i++) {
+        const char *link = json_text_or(list[i].status, "download_url", "");
+
+        ok = !*link || cli_line(link, e);
+    }
     follow_free(list, count);
     remote_close(&r);
-    return e->code == ERR_NONE ? status : err_exit_status(e->code);
+    return ok ? status : err_exit_status(e->code);
 }
