@@ -28,18 +28,32 @@
 #define SANITIZED 0
 #endif
 
-enum { ARGS_MAX = 64, FDS_MAX = 8, FIRST_FD = 3, FAR_FD = 64 };
+enum { ARGS_MAX = 64, FDS_MAX = 8, FIRST_FD = 3 };
 
-/* Descriptors first go out of each other's way, then to 3, 4, …; all others are closed. */
+static bool
+is_among(int fd, const int *fds, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++)
+        if (fds[i] == fd)
+            return true;
+    return false;
+}
+
+/* Descriptors first go out of each other's way, to numbers that none of them has, then to 3, 4, …;
+ * all others are closed. (In the new process: what has these numbers here does not mind.) */
 static int
 place_fds(posix_spawn_file_actions_t *actions, const int *fds, unsigned count)
 {
-    int error = 0;
+    int aside[FDS_MAX], next = FIRST_FD + (int)count, error = 0;
 
+    for (unsigned i = 0; !error && i < count; i++) {
+        while (is_among(next, fds, count))
+            next++;
+        aside[i] = next++;
+        error = posix_spawn_file_actions_adddup2(actions, fds[i], aside[i]);
+    }
     for (unsigned i = 0; !error && i < count; i++)
-        error = posix_spawn_file_actions_adddup2(actions, fds[i], FAR_FD + (int)i);
-    for (unsigned i = 0; !error && i < count; i++)
-        error = posix_spawn_file_actions_adddup2(actions, FAR_FD + (int)i, FIRST_FD + (int)i);
+        error = posix_spawn_file_actions_adddup2(actions, aside[i], FIRST_FD + (int)i);
     if (!error)
         error = posix_spawn_file_actions_addclosefrom_np(actions, FIRST_FD + (int)count);
     return error;
@@ -114,6 +128,7 @@ process_begin(bool dies_with_parent, pid_t parent)
         (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
     (void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
     (void)signal(SIGPIPE, SIG_IGN);
+    (void)signal(SIGXFSZ, SIG_IGN); /* a file over its limit is EFBIG */
     if (dies_with_parent) {
         (void)prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
         /* It may have died before the line above. */

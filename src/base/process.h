@@ -30,8 +30,8 @@ bool process_start(const ProcessStart *start, Process *process, Err *e) MUST_CHE
 /*
  * First acts of a role: descriptors 0, 1 and 2 that were closed are /dev/null, so that nothing
  * opened later is taken for them; umask 0077, no core files, not dumpable (not in sanitizer
- * builds), no new privileges, SIGPIPE ignored. `dies_with_parent`: PR_SET_PDEATHSIG SIGKILL, and
- * exits at once if the parent is gone already (`parent`: the pid it must have).
+ * builds), no new privileges, SIGPIPE and SIGXFSZ ignored. `dies_with_parent`: PR_SET_PDEATHSIG
+ * SIGKILL, and exits at once if the parent is gone already (`parent`: the pid it must have).
  */
 void process_begin(bool dies_with_parent, pid_t parent);
 
