@@ -106,30 +106,19 @@ static void
 scan_number(Scan *s)
 {
     const char *from = s->at;
-    char text[512];
-    size_t bytes = strspn(from, "+-0123456789.eE");
-    bool real;
+    bool real, fits;
 
-    if (bytes > (size_t)(s->end - from))
-        bytes = (size_t)(s->end - from);
-    s->at += bytes;
-    if (bytes >= sizeof text) {
-        if (!s->number)
-            s->number = from;
-        return;
-    }
-    memcpy(text, from, bytes);
-    text[bytes] = '\0';
-    real = strpbrk(text, ".eE") != NULL;
+    s->at += strspn(from, "+-0123456789.eE");
+    real = from + strcspn(from, ".eE") < s->at;
     errno = 0;
     if (real) {
-        if (isinf(strtod(text, NULL)) && !s->number)
-            s->number = from;
+        fits = isfinite(strtod(from, NULL));
     } else {
-        (void)strtoll(text, NULL, 10);
-        if (errno == ERANGE && !s->number)
-            s->number = from;
+        (void)strtoll(from, NULL, 10);
+        fits = errno != ERANGE;
     }
+    if (!fits && !s->number)
+        s->number = from;
 }
 
 static bool
@@ -162,7 +151,7 @@ json_t *
 json_parse(const char *bytes, size_t count, unsigned depth_max, Err *e)
 {
     Scan s = {.start = bytes, .at = bytes, .end = bytes + count, .depth_max = depth_max};
-    /* Jansson must see a text that ends: strspn above and its own look-ahead rely on a NUL. */
+    /* A text that ends: the scan of numbers and blanks relies on the NUL. */
     Buf text = buf_new(count + 1);
     json_error_t error;
     json_t *value = NULL;
@@ -170,10 +159,6 @@ json_parse(const char *bytes, size_t count, unsigned depth_max, Err *e)
 
     if (!text_is_utf8(bytes, count)) {
         fail(e, INVALID_ENCODING, "bytes that are not UTF-8");
-        return NULL;
-    }
-    if (count == 0 || strspn(bytes, " \t\r\n") >= count) {
-        fail(e, MALFORMED_JSON, "line 1, column 1: nothing there");
         return NULL;
     }
     if (count >= 3 && memcmp(bytes, "\xef\xbb\xbf", 3) == 0) {
@@ -185,6 +170,10 @@ json_parse(const char *bytes, size_t count, unsigned depth_max, Err *e)
         goto out;
     s.start = s.at = text.data;
     s.end = text.data + count;
+    if (strspn(text.data, " \t\r\n") == count) {
+        fail(e, MALFORMED_JSON, "line 1, column 1: nothing there");
+        goto out;
+    }
     if (!scan(&s, e))
         goto out;
     value = json_loadb(
