@@ -67,6 +67,20 @@ must_fail(void)
     return fail_countdown > 0 && --fail_countdown == 0;
 }
 
+/* What a rewind has kept, and nothing needs now. */
+static void
+drop_kept(Arena *a)
+{
+    Block **from = a->now ? &a->now->next : &a->first;
+
+    for (Block *block = *from, *next; block; block = next) {
+        next = block->next;
+        a->held_bytes -= block->room_bytes;
+        free(block);
+    }
+    *from = NULL;
+}
+
 /* A block with room for `bytes` becomes the current one: a kept one behind it, else a new one. */
 static bool
 find_block(Arena *a, size_t bytes)
@@ -80,8 +94,12 @@ find_block(Arena *a, size_t bytes)
         a->now = behind;
         return true;
     }
-    if (room > a->limit_bytes - a->held_bytes)
-        room = bytes;
+    if (room > a->limit_bytes - a->held_bytes) {
+        drop_kept(a);
+        behind = NULL;
+        if (room > a->limit_bytes - a->held_bytes)
+            room = bytes;
+    }
     if (room > a->limit_bytes - a->held_bytes || !(block = block_new(room)))
         return false;
     block->next = behind;
