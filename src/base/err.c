@@ -101,21 +101,26 @@ err_retry(ErrCode code)
 const char *
 err_chain(const Err *e, char *text, size_t text_bytes)
 {
-    size_t at = 0;
+    size_t at = 0, end_bytes;
+    char end[128];
 
     if (text_bytes == 0)
         return text;
     text[0] = '\0';
-    for (unsigned i = e->links; i-- > 0;) {
-        int wrote = snprintf(text + at, text_bytes - at, "%s%s", at ? ": " : "", e->link[i].text);
+    snprintf(
+        end, sizeof end, " (%s, %s)", err_name(e->code), e->links ? e->link[0].where : "nowhere");
+    end_bytes = strlen(end);
+    /* However long the chain is, the code and the place of its cause stand behind it. */
+    for (unsigned i = e->links; i-- > 0 && at + end_bytes < text_bytes;) {
+        size_t room = text_bytes - at - end_bytes;
+        int wrote = snprintf(text + at, room, "%s%s", at ? ": " : "", e->link[i].text);
 
-        if (wrote < 0 || (size_t)wrote >= text_bytes - at)
+        if (wrote < 0 || (size_t)wrote >= room)
             break;
         at += (size_t)wrote;
     }
     at = strlen(text);
-    snprintf(text + at, text_bytes - at, " (%s, %s)", err_name(e->code),
-        e->links ? e->link[0].where : "nowhere");
+    snprintf(text + at, text_bytes - at, "%s", end);
     text_make_printable(text);
     return text;
 }

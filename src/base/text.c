@@ -126,9 +126,12 @@ text_is_user_id(const char *text)
 void
 text_make_printable(char *text)
 {
-    for (unsigned char *at = (unsigned char *)text; *at; at++)
+    for (unsigned char *at = (unsigned char *)text; *at; at++) {
+        if (*at == 0xc2 && at[1] >= 0x80 && at[1] < 0xa0) /* C1 in UTF-8 */
+            at[0] = at[1] = '?';
         if (*at < 0x20 || *at == 0x7f)
             *at = '?';
+    }
 }
 
 bool

@@ -16,7 +16,8 @@
 /* RFC 3629: no overlong form, no surrogate, nothing above U+10FFFF. NUL is valid here. */
 bool text_is_utf8(const char *bytes, size_t count);
 
-/* Any C0 or C1 control, DEL; with `bidi` also U+202A-202E, U+2066-2069, U+200E, U+200F, U+061C. */
+/* Any C0 or C1 control, DEL, or bytes that are not UTF-8; with `bidi` also U+202A-202E,
+ * U+2066-2069, U+200E, U+200F, U+061C. */
 bool text_has_control(const char *bytes, size_t count, bool bidi);
 
 /* [a-z][a-z0-9_]{0,63}: names of types, columns, parameters, sources. */
