@@ -1,6 +1,7 @@
 #include "base/log.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
@@ -65,7 +66,10 @@ put_value(Buf *line, const LogField *field)
         buf_printf(line, "%" PRId64, field->as.number);
         break;
     case LOG_IS_REAL:
-        buf_printf(line, "%.6g", field->as.real);
+        if (isfinite(field->as.real))
+            buf_printf(line, "%.6g", field->as.real);
+        else
+            buf_text(line, "null"); /* JSON knows neither NaN nor infinity */
         break;
     case LOG_IS_BOOL:
         buf_text(line, field->as.yes ? "true" : "false");
