@@ -7,9 +7,21 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/number.h"
 #include "base/text.h"
 
-enum { SERIES_BYTES = 320, SERIES_MAX = 5000, BUCKETS_MAX = 20, TABLE_SLOTS = 8192 };
+enum {
+    SERIES_BYTES = 320,
+    SERIES_MAX = 5000, /* of this process */
+    BUCKETS_MAX = 20,
+    OTHERS_MAX = METRICS * (BUCKETS_MAX + 2), /* what is counted when there are more */
+    PAGE_SERIES_MAX = 2 * (SERIES_MAX + OTHERS_MAX),
+    TABLE_SLOTS = 16384,
+    LABELS_MAX = 8,
+};
+
+static const char *const others[LABELS_MAX + 1] = {
+    "other", "other", "other", "other", "other", "other", "other", "other"};
 
 static const double latency[] = {
     0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10};
@@ -65,10 +77,12 @@ put_labels(Buf *to, const char *names, const char *const *values)
     }
 }
 
-static char *
-make_series(MetricId id, const char *suffix, const char *le, char *to, size_t to_bytes,
+/* False if it does not fit. */
+static bool
+write_series(MetricId id, const char *suffix, const char *le, char *to, size_t to_bytes,
     const char *const *labels)
 {
+    bool fits;
     Buf text = buf_new(SERIES_BYTES * 4);
     bool has_labels = labels && *labels && *metrics[id].labels;
 
@@ -82,8 +96,18 @@ make_series(MetricId id, const char *suffix, const char *le, char *to, size_t to
         buf_printf(&text, "%sle=\"%s\"", has_labels ? "," : "", le);
     if (has_labels || le)
         buf_char(&text, '}');
-    (void)text_copy(to, to_bytes, text.data);
+    fits = !text.failed && text_copy(to, to_bytes, text.data);
     buf_free(&text);
+    return fits;
+}
+
+/* Labels longer than there is room for are "other": half a series would spoil the whole page. */
+static char *
+make_series(MetricId id, const char *suffix, const char *le, char *to, size_t to_bytes,
+    const char *const *labels)
+{
+    if (!write_series(id, suffix, le, to, to_bytes, labels))
+        (void)write_series(id, suffix, le, to, to_bytes, labels ? others : NULL);
     return to;
 }
 
@@ -129,12 +153,13 @@ hash(const char *text)
     return h;
 }
 
-static void
-table_add(Table *table, const char *series, double by)
+/* False if the series would be one more than `max`. */
+static bool
+table_add(Table *table, size_t max, const char *series, double by)
 {
     if (!table->entry) {
         if (!(table->entry = calloc(TABLE_SLOTS, sizeof *table->entry)))
-            return;
+            return false;
         table->slots = TABLE_SLOTS;
     }
     for (size_t at = hash(series) % table->slots;; at = (at + 1) % table->slots) {
@@ -143,16 +168,15 @@ table_add(Table *table, const char *series, double by)
         if (!entry->series) {
             size_t bytes = strlen(series) + 1;
 
-            /* Label values come from our tables; a bound all the same. */
-            if (table->used >= SERIES_MAX || !(entry->series = malloc(bytes)))
-                return;
+            if (table->used >= max || !(entry->series = malloc(bytes)))
+                return false;
             memcpy(entry->series, series, bytes);
             table->used++;
         } else if (strcmp(entry->series, series) != 0) {
             continue;
         }
         entry->value += by;
-        return;
+        return true;
     }
 }
 
@@ -175,7 +199,11 @@ metric_add(MetricId id, double by, const char *const *labels)
 
     metric_series(id, 0, series, sizeof series, labels);
     pthread_mutex_lock(&lock);
-    table_add(&local, series, by);
+    /* Label values come from our tables; a bound all the same. */
+    if (!table_add(&local, SERIES_MAX, series, by)) {
+        metric_series(id, 0, series, sizeof series, labels ? others : NULL);
+        (void)table_add(&local, SERIES_MAX + OTHERS_MAX, series, by);
+    }
     pthread_mutex_unlock(&lock);
 }
 
@@ -187,8 +215,13 @@ metric_observe(MetricId id, double value, const char *const *labels)
     metric_series(id, value, bucket, sizeof bucket, labels);
     metric_series_sum(id, sum, sizeof sum, labels);
     pthread_mutex_lock(&lock);
-    table_add(&local, bucket, 1);
-    table_add(&local, sum, value);
+    /* The bucket first: one whose sum found no room is not printed. */
+    if (!table_add(&local, SERIES_MAX, bucket, 1) || !table_add(&local, SERIES_MAX, sum, value)) {
+        metric_series(id, value, bucket, sizeof bucket, labels ? others : NULL);
+        metric_series_sum(id, sum, sizeof sum, labels ? others : NULL);
+        (void)table_add(&local, SERIES_MAX + OTHERS_MAX, sum, value);
+        (void)table_add(&local, SERIES_MAX + OTHERS_MAX, bucket, 1);
+    }
     pthread_mutex_unlock(&lock);
 }
 
@@ -205,7 +238,7 @@ metric_page_new(void)
 void
 metric_page_put(MetricPage *page, const char *series, double value)
 {
-    table_add(&page->table, series, value);
+    (void)table_add(&page->table, PAGE_SERIES_MAX, series, value);
 }
 
 void
@@ -214,17 +247,23 @@ metric_page_local(MetricPage *page)
     pthread_mutex_lock(&lock);
     for (size_t i = 0; i < local.slots; i++)
         if (local.entry[i].series)
-            table_add(&page->table, local.entry[i].series, local.entry[i].value);
+            (void)table_add(
+                &page->table, PAGE_SERIES_MAX, local.entry[i].series, local.entry[i].value);
     pthread_mutex_unlock(&lock);
 }
 
 static void
 put_number(Buf *to, double value)
 {
-    if (value == floor(value) && fabs(value) < 1e15)
+    char digits[NUMBER_REAL_BYTES];
+
+    if (value == floor(value) && fabs(value) < 1e15) {
         buf_printf(to, " %.0f\n", value);
-    else
-        buf_printf(to, " %.9g\n", value);
+        return;
+    }
+    buf_char(to, ' ');
+    buf_put(to, digits, number_double(value, digits));
+    buf_char(to, '\n');
 }
 
 static int
