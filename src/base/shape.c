@@ -161,6 +161,8 @@ check_bounds(const Shape *shape, const json_t *value, const char *pointer, Probl
         return true;
     if (shape->max >= DBL_MAX)
         problem_add(problems, pointer, word, value, "must be at least %.15g%s", shape->min, what);
+    else if (shape->min <= -DBL_MAX)
+        problem_add(problems, pointer, word, value, "must be at most %.15g%s", shape->max, what);
     else
         problem_add(problems, pointer, word, value, "must be between %.15g and %.15g%s", shape->min,
             shape->max, what);
@@ -336,7 +338,8 @@ schema_of(const Shape *shape)
     if (shape->type != SHAPE_ANY)
         json_object_set_new(schema, "type", json_string(types[shape->type]));
     if (bounded && (shape->type == SHAPE_INT || shape->type == SHAPE_REAL)) {
-        json_object_set_new(schema, "minimum", json_real(shape->min));
+        if (shape->min > -DBL_MAX)
+            json_object_set_new(schema, "minimum", json_real(shape->min));
         if (shape->max < DBL_MAX)
             json_object_set_new(schema, "maximum", json_real(shape->max));
     } else if (bounded && shape->type == SHAPE_TEXT) {
@@ -345,6 +348,9 @@ schema_of(const Shape *shape)
     } else if (bounded && shape->type == SHAPE_ARRAY) {
         json_object_set_new(schema, "minItems", json_integer((json_int_t)shape->min));
         json_object_set_new(schema, "maxItems", json_integer((json_int_t)shape->max));
+    } else if (bounded && shape->type == SHAPE_OBJECT) {
+        json_object_set_new(schema, "minProperties", json_integer((json_int_t)shape->min));
+        json_object_set_new(schema, "maxProperties", json_integer((json_int_t)shape->max));
     }
     if (shape->allowed) {
         json_t *list = json_array();
