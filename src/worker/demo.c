@@ -25,7 +25,7 @@ is_needed(const Config *config)
 void
 demo_look(Worker *w)
 {
-    const char *const args[] = {"demo-data", "--data-dir", w->config->data_dir, NULL};
+    const char *const args[] = {"demo-data", "--quiet", "--data-dir", w->config->data_dir, NULL};
     ArenaMark mark = arena_mark(w->scratch);
     ProcessStart start = {.args = args};
     Err e = {0};
