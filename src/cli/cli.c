@@ -515,6 +515,7 @@ cli_run(int argc, char **argv, const CliProgram *program)
     if (e.code != ERR_NONE)
         cli_say_error(&c, &e);
     json_decref(c.problem);
+    types_free(c.types);
     arena_free(arena);
     return status;
 }

@@ -73,6 +73,7 @@ struct Cli {
     const CliRole *const *role; /* the program's */
     Arena *arena;               /* of the process */
     const Config *config;       /* of a local command; else NULL */
+    const TypeSet *types;       /* what the command loaded; freed behind it */
     char **word;                /* what is not a flag, NULL-ended */
     int words;
     CliArgs args;

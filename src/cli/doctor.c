@@ -465,7 +465,7 @@ check_sources(Doctor *d)
 {
     const Config *config = d->cli->config;
     Err why = {0};
-    const TypeSet *types = types_load(config, d->cli->kinds, d->cli->arena, &why);
+    const TypeSet *types = local_types(d->cli, &why);
 
     if (!types)
         say_err(d, "types", NULL, &why, "mend the definition; `rowferry types --check` tries it");

@@ -8,7 +8,7 @@
 const TypeSet *
 local_types(Cli *c, Err *e)
 {
-    return types_load(c->config, c->kinds, c->arena, e);
+    return c->types = types_load(c->config, c->kinds, c->arena, e);
 }
 
 const ExportType *

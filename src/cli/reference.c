@@ -226,6 +226,7 @@ print_types(const Cli *c, Buf *to, Err *e)
     for (size_t i = 0; i < types->types; i++)
         if (strcmp(types->type[i].origin, "built-in") == 0)
             put_type(&types->type[i], to);
+    types_free(types);
     return true;
 }
 

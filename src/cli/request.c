@@ -49,17 +49,16 @@ const char cli_request_more[] =
 /* The type's definition on this machine; NULL if there is none, or if the configuration is of no
  * use: the server judges the values anyway. */
 static const ExportType *
-local_type(const Cli *c, const char *name)
+declared_type(Cli *c, const char *name)
 {
     static char command[] = "request";
     ConfigArgs args = {.argc = 1, .argv = (char *[]){command, NULL}, .is_client = true};
     const Config *config;
-    const TypeSet *types;
     Err why = {0};
 
     if ((config = config_load(&args, c->arena, &why)) &&
-        (types = types_load(config, c->kinds, c->arena, &why)))
-        return types_find(types, name);
+        (c->types = types_load(config, c->kinds, c->arena, &why)))
+        return types_find(c->types, name);
     if (c->verbose)
         cli_note(c, "values are sent as text: %s", err_root(&why));
     return NULL;
@@ -148,14 +147,14 @@ set_labels(const Cli *c, json_t *body, Err *e)
 }
 
 static bool
-set_params(const Cli *c, json_t *body, Err *e)
+set_params(Cli *c, json_t *body, Err *e)
 {
     const char *const *given = cli_flags(c, "param");
     const char *name = json_text_or(body, "export_type", "");
     json_t *params, *there = json_object_get(body, "params");
     bool ok;
 
-    if (!cli_params(c, given && *given ? local_type(c, name) : NULL, &params, e))
+    if (!cli_params(c, given && *given ? declared_type(c, name) : NULL, &params, e))
         return false;
     ok = json_is_object(there)
              ? json_object_update(there, params) == 0
@@ -166,7 +165,7 @@ set_params(const Cli *c, json_t *body, Err *e)
 
 /* What is sent; the caller owns it. NULL on failure. */
 static json_t *
-make_body(const Cli *c, Err *e)
+make_body(Cli *c, Err *e)
 {
     const char *file = cli_flag(c, "from-file"), *params_file = cli_flag(c, "params-file");
     json_t *body = NULL;
