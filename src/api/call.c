@@ -217,8 +217,12 @@ read_body(Call *call, Err *e)
         return fail(e, UNSUPPORTED_MEDIA_TYPE, "the Content-Type must be application/json");
     if (server_header(req, "content-encoding"))
         return fail(e, UNSUPPORTED_MEDIA_TYPE, "a Content-Encoding is not taken");
-    if (!(call->body = json_parse(req->body, req->body_bytes, BODY_DEPTH_MAX, e)))
+    if (!(call->body = json_parse(req->body, req->body_bytes, BODY_DEPTH_MAX, e))) {
+        /* JSON it is, but with a text or number that nothing here can hold. */
+        if (e->code == ERR_VALIDATION_FAILED)
+            problem_add(&call->problems, "", "not-valid", NULL, "%s", err_root(e));
         return false;
+    }
     if (!call->route->takes || shape_check(call->route->takes, call->body, "",
                                    SHAPE_UNKNOWN_REFUSED, &call->problems, NULL))
         return true;

@@ -264,6 +264,7 @@ put_zeros(MetricPage *page, const Call *call)
     }
     put(page, METRIC_STORAGE_OBJECTS, 0, NULL, NULL);
     put(page, METRIC_STORAGE_BYTES, 0, NULL, NULL);
+    put(page, METRIC_CLEANUP_RUNS, 0, "ok", NULL);
     put(page, METRIC_CLEANUP_DELETED, 0, NULL, NULL);
 }
 

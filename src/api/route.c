@@ -99,9 +99,10 @@ takes_method(const Route *route, const char *method)
            (strcmp(route->method, "GET") == 0 && strcmp(method, "HEAD") == 0);
 }
 
-/* Everything below /api/exports/ would be a key; for other methods only what looks like one is. */
+/* Everything below /api/exports/ could be a key to delete. Where another pattern or method is in
+ * question, only what looks like a key is one. */
 static bool
-is_known_to_others(const Route *route, const char *name)
+has_it(const Route *route, const char *name)
 {
     return !strstr(route->path, "*}") || strcmp(route->method, "GET") == 0 ||
            text_starts(name, "exports/");
@@ -130,11 +131,10 @@ route_find(
     for (const Route *r = routes; r < routes + routes_count; r++) {
         if (!route_path_fits(r->path, path, arena, name))
             continue;
-        /* A pattern that takes all that is left has it only where its own method asks. */
-        if (takes_method(r, method) &&
-            (!first || strcmp(first->path, r->path) == 0 || strstr(r->path, "*}")))
+        if (takes_method(r, method) && (!first || strcmp(first->path, r->path) == 0 ||
+                                           (strstr(r->path, "*}") && has_it(r, *name))))
             return r;
-        if (!first && is_known_to_others(r, *name))
+        if (!first && has_it(r, *name))
             first = r;
     }
     if (!first) {
