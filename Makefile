@@ -126,16 +126,16 @@ debug: ## the debug build, warnings are errors: build/debug/rowferry
 asan: ## the build under AddressSanitizer and UBSan: build/asan/rowferry
 	@$(MAKE) BUILD=asan
 
-.PHONY: deps deps-build deps-test
+.PHONY: deps deps-demo deps-test
 deps: ## install what the build and the tests need (Debian packages)
 	@sh tools/deps.sh build test lint bench
-deps-build:
-	@sh tools/deps.sh build
+deps-demo:
+	@sh tools/deps.sh build demo
 deps-test:
 	@sh tools/deps.sh build test
 
 .PHONY: demo
-demo: deps-build ## the first minutes of a new user, from nothing to a finished file
+demo: deps-demo ## the first minutes of a new user, from nothing to a finished file
 	@echo "demo: building"
 	@$(MAKE) --no-print-directory --silent all
 	@sh tools/demo.sh build/rowferry

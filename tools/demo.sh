@@ -33,12 +33,12 @@ echo "listening on $url"
 say "3. A request over plain HTTP, as the seed document says it; progress as a client sees it that asks again and again"
 body='{"export_type": "interaction_history", "user_id": "demo"}'
 echo "\$ curl -X POST $url/api/exports/request -H 'Content-Type: application/json' -d '$body'"
-answer=$("$rowferry" request interaction_history --url "$url" --user demo --json)
+answer=$(curl -sS -X POST "$url/api/exports/request" -H 'Content-Type: application/json' -d "$body")
 echo "$answer"
 id=$(printf '%s' "$answer" | sed -n 's/.*"task_id": *"\([^"]*\)".*/\1/p')
 echo "\$ curl $url/api/exports/$id/status"
 for _ in $(seq 600); do
-    now=$("$rowferry" status "$id" --url "$url" --json)
+    now=$(curl -sS "$url/api/exports/$id/status")
     seen=$(printf '%s' "$now" | sed -n 's/.*"progress": *\([0-9]*\).*"state": *"\([a-z]*\)".*/\1% \2/p')
     [ -n "$seen" ] || seen="100% completed"
     [ "$seen" = "${before:-}" ] || echo "  $seen"
@@ -49,8 +49,10 @@ done
 echo "$now"
 case $now in *'"status":"completed"'*) ;; *) exit 1 ;; esac
 echo "task id:    $id"
-echo "signed URL: $(printf '%s' "$now" | sed -n 's/.*"download_url": *"\([^"]*\)".*/\1/p')"
-"$rowferry" download "$id" --url "$url" -o "$dir/interaction_history.csv"
+link=$(printf '%s' "$now" | sed -n 's/.*"download_url": *"\([^"]*\)".*/\1/p')
+echo "signed URL: $link"
+echo "\$ curl -o interaction_history.csv '…'"
+curl -sS -o "$dir/interaction_history.csv" "$link"
 
 say "4. The same in one command: requested, watched, downloaded, verified"
 echo "\$ rowferry request employee_metrics -p team=Engineering --user demo --follow --download"

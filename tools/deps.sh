@@ -5,7 +5,8 @@ set -eu
 build="gcc libc6-dev binutils make node-llhttp libjansson-dev libyaml-dev libsqlite3-dev libcurl4-openssl-dev libssl-dev"
 test="clang clang-format-14 libclang-rt-14-dev libcmocka-dev python3 python3-venv sqlite3 curl ca-certificates procps"
 lint="clang-tidy-14"
-bench="time"
+demo="curl"
+bench="sqlite3 python3"
 
 want=
 for set in "$@"; do
@@ -13,8 +14,9 @@ for set in "$@"; do
     build) want="$want $build" ;;
     test) want="$want $test" ;;
     lint) want="$want $lint" ;;
+    demo) want="$want $demo" ;;
     bench) want="$want $bench" ;;
-    *) echo "deps: no such set: $set (build test lint bench)" >&2; exit 2 ;;
+    *) echo "deps: no such set: $set (build demo test lint bench)" >&2; exit 2 ;;
     esac
 done
 # Another maker's Node.js brings its own npm; Debian's would not install beside it.
