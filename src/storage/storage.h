@@ -71,7 +71,8 @@ typedef struct {
     Storage *(*open)(const StorageSpec *spec, Err *e); /* kept as long as the process */
     void (*close)(Storage *s);
 
-    /* A sink for a new object; nothing is visible. Memory from `task`. */
+    /* A sink for a new object; nothing is visible, and what earlier epochs of the task left
+     * unfinished may go. Memory from `task`. */
     Sink *(*create)(
         Storage *s, const char *key, const Upload *mark, Watch *watch, Arena *task, Err *e);
 

@@ -278,14 +278,13 @@ export_frame(Worker *w, Task *t, int64_t *limit_ms, Err *e)
     const QueueRecord *r = &t->record;
     const ExportType *type = types_find(w->types, r->export_type);
     bool is_same = type && (!*r->version || strcmp(r->version, type->version) == 0);
-    json_t *asked = json_parse(r->request, strlen(r->request), REQUEST_DEPTH_MAX, e), *run = NULL;
+    Err why = {0};
+    json_t *asked = json_parse(r->request, strlen(r->request), REQUEST_DEPTH_MAX, &why),
+           *run = NULL;
 
-    if (!asked) {
-        if (!is_prepared(t)) {
-            wrap(e, "reading the request of a task");
-            return NULL;
-        }
-        err_clear(e);
+    if (!asked && !is_prepared(t)) { /* a user sent no such thing: it was damaged here */
+        fail(e, INTERNAL, "a task whose request cannot be read: %s", err_root(&why));
+        return NULL;
     }
     t->retain_ms = json_int_or(asked, "retain_ms", w->config->retention_ms);
     *limit_ms = PUBLISH_MS;

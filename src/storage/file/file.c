@@ -26,6 +26,7 @@ enum {
     UPLOAD_NAME_BYTES = 256,
     WRITE_BACK_BYTES = 8 << 20, /* the disk is told to start on so much at a time */
     DEPTH_MAX = 16,
+    LEFT_MAX = 32, /* earlier runs whose uploads are looked for */
     RACES_MAX = 8, /* how often a folder may vanish under our hands */
 };
 
@@ -280,7 +281,9 @@ file_sink_finish(Sink *s, Err *e)
         return fail_errno(e, errno, "closing the file");
     }
     sink->fd = -1;
-    return sync_folder(sink->store->uploads, e) && seal(sink, &is, e);
+    /* Its name in the folder may go with a power loss: then publish() says so, and it is run again.
+     */
+    return seal(sink, &is, e);
 }
 
 static void
@@ -301,6 +304,23 @@ static const SinkKind file_sink = {
     .abort = file_sink_abort,
 };
 
+/* What earlier runs of this task left, up to this epoch: they were cut off, and it is worth
+ * nothing. A run that is still alive writes into nowhere, and its task is refused to it. */
+static bool
+remove_left(const FileStorage *f, const Upload *mark, Err *e)
+{
+    Upload left = *mark;
+    char name[UPLOAD_NAME_BYTES];
+
+    left.epoch = mark->epoch > LEFT_MAX ? mark->epoch - LEFT_MAX : mark->epoch > 0;
+    for (; left.epoch <= mark->epoch; left.epoch++) {
+        if (!upload_name(&left, name, e))
+            return false;
+        (void)unlinkat(f->uploads, name, 0);
+    }
+    return true;
+}
+
 static Sink *
 file_create(Storage *s, const char *key, const Upload *mark, Watch *watch, Arena *task, Err *e)
 {
@@ -313,8 +333,8 @@ file_create(Storage *s, const char *key, const Upload *mark, Watch *watch, Arena
     *sink = (FileSink){.base.kind = &file_sink, .store = f, .task = task};
     if (!(sink->key = arena_text(task, key, e)) || !upload_name(mark, sink->name, e))
         return NULL;
-    /* An earlier run under the same epoch was cut off: what it left is worth nothing. */
-    (void)unlinkat(f->uploads, sink->name, 0);
+    if (!remove_left(f, mark, e))
+        return NULL;
     sink->fd =
         openat(f->uploads, sink->name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (sink->fd < 0) {
