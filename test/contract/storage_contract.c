@@ -315,7 +315,7 @@ test_tidy(void **state)
         const char *task_id;
         int64_t epoch;
         bool kept;
-    } uploads[] = {{"t-keep", 1, false}, {"t-keep", 2, true}, {"t-drop", 2, false},
+    } uploads[] = {{"t-keep", 3, false}, {"t-keep", 2, true}, {"t-drop", 2, false},
         {"wéird/id .1", 7, true}, {"t-with-dash_and", 9007199254740993, false}};
     char sealed[count_of(uploads)][2048], key[64];
     unsigned asked = 0;

@@ -558,10 +558,37 @@ test_a_full_disk(void **state)
     assert_int_equal(umount(path_of("full", "")), 0);
 }
 
+/* Of a task that is run again only the last run's upload is there, and other tasks' stay. */
+static void
+test_a_new_run_removes_what_was_left(void **state)
+{
+    TestWatch watch = watch_new();
+    Arena *task = arena_new(1 << 20);
+    char first[2048], other[2048], later[2048];
+    Storage *s = open_store("left");
+    const Upload mark = {"t-left", 3, "text/csv"};
+    Sink *sink;
+    Err e = {0};
+
+    (void)state;
+    (void)storage_seal(s, "exports/left/a.csv", "t-left", 1, "x", task, first);
+    (void)storage_seal(s, "exports/left/b.csv", "t-left-not", 1, "x", task, other);
+    (void)storage_seal(s, "exports/left/c.csv", "t-left", 4, "x", task, later);
+    assert_ok(
+        sink = storage_file.create(s, "exports/left/a.csv", &mark, &watch.base, task, &e), &e);
+    assert_fails(storage_file.publish(s, first, NULL, &e), ERR_FILE_GONE, &e);
+    err_clear(&e);
+    assert_ok(storage_file.publish(s, other, NULL, &e), &e);
+    assert_ok(storage_file.publish(s, later, NULL, &e), &e);
+    sink_abort(sink);
+    arena_free(task);
+    storage_file.close(s);
+}
+
 static void
 test_no_room_for_another_file(void **state)
 {
-    const Upload mark = {"t-inodes", 2, "text/csv"};
+    const Upload mark = {"t-another", 1, "text/csv"};
     TestWatch watch = watch_new();
     Arena *task = arena_new(1 << 20);
     char sealed[2048];
@@ -704,6 +731,7 @@ main(void)
         cmocka_unit_test(test_modes),
         cmocka_unit_test(test_an_upload_exchanged),
         cmocka_unit_test(test_a_full_disk),
+        cmocka_unit_test(test_a_new_run_removes_what_was_left),
         cmocka_unit_test(test_no_room_for_another_file),
         cmocka_unit_test(test_a_read_only_disk),
         cmocka_unit_test(test_a_file_limit),
