@@ -412,7 +412,7 @@ result_etag(const QueueRecord *r, const ResultView *view, char to[80])
             result_expiry(link.ended_us, link.ttl_ms, link.retain_us, view->now_us, &reason);
         if (expires_s * us_per_second <= view->now_us)
             expires_s = 0; /* no link any more */
-        else /* the reason may change where the second does not */
+        else               /* the reason may change where the second does not */
             expires_s = 2 * expires_s + (strcmp(reason, "retention") == 0);
         json_decref(result);
     }
