@@ -84,7 +84,7 @@ cli_list(Cli *c, Err *e)
     const char *user = cli_user(c, NULL, e), *cursor = NULL;
     json_t *files = json_array();
     bool ok = user && files, all = cli_flag(c, "all");
-    unsigned limit;
+    unsigned limit = 0;
     Remote r = {0};
 
     ok = ok && read_limit(c, &limit, e) && remote_open(c, &r, e);

@@ -2,16 +2,29 @@
 
 #include <inttypes.h>
 
+#include "export/ahead.h"
+
+/* A source that was told to end does not know why. */
+static bool
+say_why(Watch *watch, uint64_t rows, uint64_t bytes, Err *e)
+{
+    Err why = {0};
+
+    if (e->code == ERR_CANCELLED && !watch->go_on(watch, STAGE_STREAMING, rows, bytes, &why))
+        *e = why;
+    return false;
+}
+
 /* From source to encoder, batch by batch. Each turn tells the watch, and may be ended by it. */
 static bool
-pump(const ExportPlan *plan, Source *source, Encoder *encoder, const Sink *coded, Watch *watch,
+pump(const ExportPlan *plan, Ahead *ahead, Encoder *encoder, const Sink *coded, Watch *watch,
     uint64_t *rows, Err *e)
 {
     Batch batch;
 
     for (;;) {
-        if (!source_next(source, &batch, e))
-            return false;
+        if (!ahead_next(ahead, &batch, e))
+            return say_why(watch, *rows, coded->bytes_in, e);
         if (batch.rows == 0)
             break;
         *rows += batch.rows;
@@ -27,16 +40,17 @@ pump(const ExportPlan *plan, Source *source, Encoder *encoder, const Sink *coded
 
 /* Rows into a chain of sinks, up to its end: what a queued export and a dump have in common. */
 static bool
-encode(const ExportPlan *plan, Source *source, Sink *coded, Watch *watch, Arena *task,
+encode(const ExportPlan *plan, Ahead *ahead, Sink *coded, Watch *watch, Arena *task,
     ExportResult *result, Err *e)
 {
+    const Source *source = ahead->source;
     Encoder *encoder = plan->format->open(source->schema, &plan->options, coded, task, e);
 
     if (!encoder)
         return false;
     if (watch->expect)
         watch->expect(watch, source->rows_estimated);
-    if (!pump(plan, source, encoder, coded, watch, &result->rows, e) || !encoder_end(encoder, e))
+    if (!pump(plan, ahead, encoder, coded, watch, &result->rows, e) || !encoder_end(encoder, e))
         return false;
     result->raw_bytes = coded->bytes_in;
     result->snapshot_wall_us = source->snapshot_wall_us;
@@ -47,14 +61,15 @@ encode(const ExportPlan *plan, Source *source, Sink *coded, Watch *watch, Arena 
 bool
 export_run(const ExportPlan *plan, Watch *watch, Arena *task, ExportResult *result, Err *e)
 {
-    Source *source = NULL;
+    Ahead ahead;
     Sink *stored = NULL, *hashed = NULL, *coded = NULL;
     bool ok = false, prepared = false;
 
     *result = (ExportResult){0};
     if (!watch->go_on(watch, STAGE_STARTING, 0, 0, e))
         return false;
-    if (!(source = plan->source->open(&plan->spec, watch, task, e)))
+    ahead_init(&ahead, watch);
+    if (!(ahead.source = plan->source->open(&plan->spec, &ahead.watch, task, e)))
         goto out;
     if (!(stored =
                 plan->storage_kind->create(plan->storage, plan->key, &plan->mark, watch, task, e)))
@@ -63,7 +78,7 @@ export_run(const ExportPlan *plan, Watch *watch, Arena *task, ExportResult *resu
         goto out;
     if (!(coded = plan->codec->open(hashed, task, e)))
         goto out;
-    if (!encode(plan, source, coded, watch, task, result, e))
+    if (!encode(plan, &ahead, coded, watch, task, result, e))
         goto out;
     result->stored_bytes = stored->bytes_in;
     result->sha256 = digest_hex(hashed);
@@ -79,7 +94,7 @@ export_run(const ExportPlan *plan, Watch *watch, Arena *task, ExportResult *resu
 out:
     if (!prepared)
         sink_abort(coded ? coded : hashed ? hashed : stored);
-    source_close(source);
+    ahead_close(&ahead);
     return ok;
 }
 
@@ -87,26 +102,27 @@ bool
 export_into(
     const ExportPlan *plan, Sink *sink, Watch *watch, Arena *task, ExportResult *result, Err *e)
 {
-    Source *source = NULL;
+    Ahead ahead;
     Sink *hashed = NULL, *coded = NULL;
     bool ok = false;
 
     *result = (ExportResult){0};
+    ahead_init(&ahead, watch);
     if (!watch->go_on(watch, STAGE_STARTING, 0, 0, e))
         goto out;
-    if (!(source = plan->source->open(&plan->spec, watch, task, e)))
+    if (!(ahead.source = plan->source->open(&plan->spec, &ahead.watch, task, e)))
         goto out;
     if (!(hashed = digest_open(sink, task, e)))
         goto out;
     if (!(coded = plan->codec->open(hashed, task, e)))
         goto out;
-    if (!(ok = encode(plan, source, coded, watch, task, result, e)))
+    if (!(ok = encode(plan, &ahead, coded, watch, task, result, e)))
         goto out;
     result->stored_bytes = sink->bytes_in;
     result->sha256 = digest_hex(hashed);
 out:
     if (!ok)
         sink_abort(coded ? coded : hashed ? hashed : sink);
-    source_close(source);
+    ahead_close(&ahead);
     return ok;
 }

@@ -2,9 +2,9 @@
  * Batch: rows by column, laid out as Apache Arrow does
  * (https://arrow.apache.org/docs/format/Columnar.html).
  *
- * What flows from a source to an encoder. Owned by the source, good until its next call. A batch
- * ends at BATCH_ROWS_MAX rows or BATCH_BYTES_MAX bytes, whichever comes first; a larger row travels
- * alone, up to ROW_BYTES_MAX, above which the source fails with SIZE_LIMIT.
+ * What flows from a source to an encoder. Owned by the source, good until its next but one call. A
+ * batch ends at BATCH_ROWS_MAX rows or BATCH_BYTES_MAX bytes, whichever comes first; a larger row
+ * travels alone, up to ROW_BYTES_MAX, above which the source fails with SIZE_LIMIT.
  */
 #ifndef FLOW_BATCH_H
 #define FLOW_BATCH_H

@@ -58,7 +58,9 @@ typedef struct {
      * definition that the query does not yield is named) and what the watch says. */
     Source *(*open)(const SourceSpec *spec, Watch *watch, Arena *task, Err *e);
 
-    /* Fill `batch`; zero rows mean the end, and again. The batch is good until the next call. */
+    /* Fill `batch`; zero rows mean the end, and again. The batch is good until the second call
+     * after this one: an export reads it while the next is made, on another thread. So nothing is
+     * taken from `task` here, and of the watch only what may be asked from any thread. */
     bool (*next)(Source *s, Batch *batch, Err *e);
 
     void (*close)(

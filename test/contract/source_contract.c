@@ -256,14 +256,17 @@ source_read(const SourceKind *kind, const SourceSpec *spec, Err *e)
     Buf text = buf_new(256 << 20);
     bool ok = source != NULL;
     char *copy = NULL;
-    Batch batch = {.rows = 1};
+    Batch batch = {.rows = 1}, before = {0};
 
-    while (ok && batch.rows > 0 && (ok = source_next(source, &batch, e)))
-        for (size_t row = 0; row < batch.rows; row++)
-            for (size_t at = 0; at < batch.schema->columns; at++) {
-                put_cell(&text, batch.schema->column[at].type, &batch.column[at], row);
-                buf_char(&text, at + 1 < batch.schema->columns ? '|' : '\n');
+    /* As an export does: a batch is read when the next one has been made. */
+    while (ok && batch.rows > 0 && (ok = source_next(source, &batch, e))) {
+        for (size_t row = 0; row < before.rows; row++)
+            for (size_t at = 0; at < before.schema->columns; at++) {
+                put_cell(&text, before.schema->column[at].type, &before.column[at], row);
+                buf_char(&text, at + 1 < before.schema->columns ? '|' : '\n');
             }
+        before = batch;
+    }
     assert_false(text.failed);
     source_close(source);
     arena_free(task);

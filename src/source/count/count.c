@@ -14,10 +14,14 @@ static const ColumnSpec known[COLUMNS] = {{"number", COLUMN_INT64}, {"square", C
 typedef struct {
     Source base;
     Schema schema;
-    Column *column; /* in the order of the spec */
     uint64_t next_number, last_number;
-    int64_t number[BATCH_ROWS_MAX];
-    double square[BATCH_ROWS_MAX];
+    /* Filled in turn: one is still read while the next is made. */
+    struct {
+        Column *column; /* in the order of the spec */
+        int64_t number[BATCH_ROWS_MAX];
+        double square[BATCH_ROWS_MAX];
+    } set[2];
+    unsigned turn;
 } CountSource;
 
 static bool
@@ -34,9 +38,11 @@ make_columns(CountSource *c, const SourceSpec *spec, Arena *task, Err *e)
 
     if (spec->columns == 0)
         return fail(e, SOURCE_QUERY, "no column is asked for");
-    if (!(column = arena_alloc_array(task, spec->columns, sizeof *column, e)) ||
-        !(c->column = arena_alloc_array(task, spec->columns, sizeof *c->column, e)))
+    if (!(column = arena_alloc_array(task, spec->columns, sizeof *column, e)))
         return false;
+    for (unsigned k = 0; k < 2; k++)
+        if (!(c->set[k].column = arena_alloc_array(task, spec->columns, sizeof(Column), e)))
+            return false;
     for (size_t i = 0; i < spec->columns; i++) {
         bool given = !spec->type_given || spec->type_given[i];
         size_t which = 0;
@@ -47,10 +53,12 @@ make_columns(CountSource *c, const SourceSpec *spec, Arena *task, Err *e)
             return fail(e, SOURCE_QUERY, "there is no column %s of type %s", spec->column[i].name,
                 column_type_name(spec->column[i].type));
         column[i] = known[which];
-        if (which == NUMBER)
-            c->column[i].as.int64 = c->number;
-        else
-            c->column[i].as.real = c->square;
+        for (unsigned k = 0; k < 2; k++) {
+            if (which == NUMBER)
+                c->set[k].column[i].as.int64 = c->set[k].number;
+            else
+                c->set[k].column[i].as.real = c->set[k].square;
+        }
     }
     c->schema = (Schema){spec->columns, column};
     return true;
@@ -76,12 +84,13 @@ count_next(Source *s, Batch *batch, Err *e)
     size_t rows = 0;
 
     (void)e;
+    c->turn ^= 1;
     for (; rows < BATCH_ROWS_MAX && c->next_number <= c->last_number; rows++) {
-        c->number[rows] = (int64_t)c->next_number;
-        c->square[rows] = (double)c->next_number * (double)c->next_number;
+        c->set[c->turn].number[rows] = (int64_t)c->next_number;
+        c->set[c->turn].square[rows] = (double)c->next_number * (double)c->next_number;
         c->next_number++;
     }
-    *batch = (Batch){rows, &c->schema, c->column};
+    *batch = (Batch){rows, &c->schema, c->set[c->turn].column};
     return true;
 }
 

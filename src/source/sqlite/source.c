@@ -37,8 +37,12 @@ typedef struct {
     Schema schema;
     Watch *watch;
     sqlite3_stmt *statement;
-    Cells *cells;
-    Column *column;
+    /* Two sets, filled in turn: a batch is still read while the next one is made. */
+    struct {
+        Cells *cells;
+        Column *column;
+    } set[2];
+    unsigned turn;
     size_t fixed_bytes; /* that a row takes of a batch, whatever its texts */
     uint64_t rows;
     bool holds_row; /* the statement stands on a row that did not fit into the last batch */
@@ -390,6 +394,14 @@ find_result(sqlite3_stmt *statement, const char *name)
 }
 
 static bool
+make_set(SqliteSource *s, unsigned k, size_t count, Arena *task, Err *e)
+{
+    s->set[k].column = arena_alloc_array(task, count, sizeof *s->set[k].column, e);
+    return s->set[k].column &&
+           (s->set[k].cells = arena_alloc_array(task, count, sizeof *s->set[k].cells, e)) != NULL;
+}
+
+static bool
 make_columns(SqliteSource *s, Arena *task, Err *e)
 {
     size_t count = s->spec->columns;
@@ -398,8 +410,7 @@ make_columns(SqliteSource *s, Arena *task, Err *e)
     if (count == 0 || count > COLUMNS_MAX)
         return fail(e, SOURCE_QUERY, "%zu columns are asked for", count);
     if (!(column = arena_alloc_array(task, count, sizeof *column, e)) ||
-        !(s->column = arena_alloc_array(task, count, sizeof *s->column, e)) ||
-        !(s->cells = arena_alloc_array(task, count, sizeof *s->cells, e)))
+        !make_set(s, 0, count, task, e) || !make_set(s, 1, count, task, e))
         return false;
     for (size_t i = 0; i < count; i++) {
         int at = find_result(s->statement, s->spec->column[i].name);
@@ -409,10 +420,12 @@ make_columns(SqliteSource *s, Arena *task, Err *e)
         column[i] = s->spec->column[i];
         if (s->spec->type_given && !s->spec->type_given[i])
             column[i].type = declared_type(s->statement, at);
-        s->cells[i] = (Cells){.spec = column[i], .at = at};
-        if (!cells_new(&s->cells[i], task, e))
-            return false;
-        s->fixed_bytes += s->cells[i].offset ? 0 : FIXED_VALUE_BYTES;
+        for (unsigned k = 0; k < 2; k++) {
+            s->set[k].cells[i] = (Cells){.spec = column[i], .at = at};
+            if (!cells_new(&s->set[k].cells[i], task, e))
+                return false;
+        }
+        s->fixed_bytes += s->set[0].cells[i].offset ? 0 : FIXED_VALUE_BYTES;
     }
     s->schema = (Schema){count, column};
     s->base.schema = &s->schema;
@@ -465,7 +478,8 @@ sqlite_close(Source *source)
     SqliteSource *s = (SqliteSource *)source;
 
     for (size_t i = 0; i < s->schema.columns; i++)
-        cells_free(&s->cells[i]);
+        for (unsigned k = 0; k < 2; k++)
+            cells_free(&s->set[k].cells[i]);
     s->schema.columns = 0;
     sqlite3_finalize(s->statement);
     s->statement = NULL;
@@ -520,15 +534,16 @@ sqlite_open(const SourceSpec *spec, Watch *watch, Arena *task, Err *e)
 static bool
 put_row(SqliteSource *s, size_t row, size_t *bytes, bool *fits, Err *e)
 {
+    Cells *cells = s->set[s->turn].cells;
     size_t row_bytes = s->fixed_bytes;
 
     for (size_t i = 0; i < s->schema.columns; i++)
-        if (!cells_put(&s->cells[i], s->statement, row, s->rows, &row_bytes, e))
+        if (!cells_put(&cells[i], s->statement, row, s->rows, &row_bytes, e))
             return false;
     *fits = row == 0 || *bytes + row_bytes <= BATCH_BYTES_MAX;
     *bytes += row_bytes;
     for (size_t i = 0; !*fits && i < s->schema.columns; i++)
-        cells_take_back(&s->cells[i], row);
+        cells_take_back(&cells[i], row);
     return true;
 }
 
@@ -538,9 +553,15 @@ sqlite_next(Source *source, Batch *batch, Err *e)
     SqliteSource *s = (SqliteSource *)source;
     size_t rows = 0, bytes = 0;
     bool fits = true;
+    Column *column;
+    Cells *cells;
+
+    s->turn ^= 1;
+    cells = s->set[s->turn].cells;
+    column = s->set[s->turn].column;
 
     for (size_t i = 0; i < s->schema.columns; i++)
-        cells_begin(&s->cells[i]);
+        cells_begin(&cells[i]);
     while (rows < BATCH_ROWS_MAX && fits && !s->ended) {
         if (!s->holds_row && !step(s, e))
             return false;
@@ -554,9 +575,9 @@ sqlite_next(Source *source, Batch *batch, Err *e)
         }
     }
     for (size_t i = 0; i < s->schema.columns; i++)
-        cells_show(&s->cells[i], &s->column[i]);
+        cells_show(&cells[i], &column[i]);
     s->rows += rows;
-    *batch = (Batch){rows, &s->schema, s->column};
+    *batch = (Batch){rows, &s->schema, column};
     return true;
 }
 
