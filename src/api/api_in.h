@@ -69,6 +69,9 @@ struct Call {
 /* ServerSpec.handle: every request comes in here. `with` is the Api. */
 void call_handle(Request *req, void *with);
 
+/* Is there still time to wait, and somebody to wait for? */
+bool call_may_wait(const Call *call, int64_t until_ms);
+
 /* Go on with `next` at `until_ms`, at news from the queue, or when the client left. */
 bool call_wait(Call *call, int64_t until_ms, RouteHandler *next);
 

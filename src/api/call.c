@@ -62,6 +62,13 @@ call_look_again(Request *req, Resume why)
 }
 
 bool
+call_may_wait(const Call *call, int64_t until_ms)
+{
+    return (call->why == RESUME_POSTED || call->why == RESUME_WOKEN) && time_now_ms() < until_ms &&
+           !server_is_stopping(call->api->server);
+}
+
+bool
 call_wait(Call *call, int64_t until_ms, RouteHandler *next)
 {
     call->next = next;

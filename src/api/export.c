@@ -221,14 +221,13 @@ wait_for_end(Call *call, Err *e)
 {
     Asked *asked = call->own;
     ArenaMark mark = arena_mark(call->req->arena);
-    bool may_wait = call->why == RESUME_POSTED || call->why == RESUME_WOKEN;
     QueueRecord record;
     Err unseen = {0};
     json_t *body;
 
     if (!find_record(call, asked->id, &record, &unseen) || !is_over(&record)) {
         arena_rewind(call->req->arena, mark);
-        if (may_wait && unseen.links == 0 && time_now_ms() < asked->wait_until_ms)
+        if (unseen.links == 0 && call_may_wait(call, asked->wait_until_ms))
             return call_wait(call, asked->wait_until_ms, wait_for_end);
         json_decref(asked->accepted);
         return answer_accepted(call, asked->id, &asked->answer);
@@ -368,14 +367,13 @@ look_at_status(Call *call, Err *e)
 {
     const Watched *watched = call->own;
     ArenaMark mark = arena_mark(call->req->arena);
-    bool may_wait = call->why == RESUME_WOKEN && time_now_ms() < watched->until_ms;
     bool plays_celery = strcmp(call->setup->config->unknown_task, "queued") == 0;
     QueueRecord record;
     bool found = find_record(call, call->name, &record, e);
 
     if (!found && !(plays_celery && e->code == ERR_EXPORT_NOT_FOUND))
         return false;
-    if (may_wait && (!found || !is_over(&record))) {
+    if ((!found || !is_over(&record)) && call_may_wait(call, watched->until_ms)) {
         err_clear(e);
         arena_rewind(call->req->arena, mark);
         return call_wait(call, watched->until_ms, look_at_status);

@@ -202,10 +202,10 @@ look_at_readiness(Call *call, Err *e)
 {
     Readiness *r = call->api->readiness;
     const int64_t *until_ms = call->own;
-    bool may_wait = call->why == RESUME_WOKEN && time_now_ms() < *until_ms, ok;
+    bool ok;
 
     pthread_mutex_lock(&r->lock);
-    if (may_wait && (r->queue.runs || r->storage.runs)) {
+    if ((r->queue.runs || r->storage.runs) && call_may_wait(call, *until_ms)) {
         pthread_mutex_unlock(&r->lock);
         return call_wait(call, *until_ms, look_at_readiness);
     }
