@@ -55,12 +55,29 @@ log_level_of(const char *text, LogLevel *level)
     return false;
 }
 
+/* How much of a text may be shown: a link that was signed ends where its signature begins, in
+ * whatever form somebody sent it. */
+static size_t
+shown_bytes(const char *text)
+{
+    static const char *const words[] = {"signature=", "signature%3d"};
+    const char *end = text + strlen(text);
+
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
+        const char *word = strcasestr(text, words[i]);
+
+        if (word && word < end)
+            end = word;
+    }
+    return (size_t)(end - text);
+}
+
 static void
 put_value(Buf *line, const LogField *field)
 {
     switch (field->is) {
     case LOG_IS_TEXT:
-        text_json_string(line, field->as.text, strlen(field->as.text), VALUE_BYTES_MAX);
+        text_json_string(line, field->as.text, shown_bytes(field->as.text), VALUE_BYTES_MAX);
         break;
     case LOG_IS_NUMBER:
         buf_printf(line, "%" PRId64, field->as.number);
@@ -92,7 +109,7 @@ put_json(Buf *line, LogLevel level, const char *event, const LogField *fields)
         if (fields->is == LOG_IS_ERR) {
             err_chain(fields->as.err, chain, sizeof chain);
             buf_printf(line, ",\"error_code\":\"%s\",\"error\":", err_name(fields->as.err->code));
-            text_json_string(line, chain, strlen(chain), sizeof chain);
+            text_json_string(line, chain, shown_bytes(chain), sizeof chain);
             continue;
         }
         buf_printf(line, ",\"%s\":", fields->name);
@@ -114,9 +131,9 @@ put_text(Buf *line, LogLevel level, const char *event, const LogField *fields)
         buf_printf(line, " %s=", fields->name);
         if (fields->is == LOG_IS_ERR) {
             err_chain(fields->as.err, chain, sizeof chain);
-            text_json_string(line, chain, strlen(chain), sizeof chain);
+            text_json_string(line, chain, shown_bytes(chain), sizeof chain);
         } else if (fields->is == LOG_IS_TEXT && fields->as.text[0] &&
-                   !strpbrk(fields->as.text, " \"\\=") &&
+                   !strpbrk(fields->as.text, " \"\\=%") &&
                    !text_has_control(fields->as.text, strlen(fields->as.text), true) &&
                    strlen(fields->as.text) <= VALUE_BYTES_MAX) {
             buf_text(line, fields->as.text);

@@ -134,6 +134,14 @@ def test_any_bit_of_the_signature_changed(shared, url):
     assert refused and signature not in str(refused)
 
 
+def test_a_link_that_was_mangled_does_not_tell_its_signature(shared, url):
+    """A mail program that encodes what it should not: the signature is still good, so it must not stand in the log."""
+    for mangle in (lambda u: u.replace("?", "%3F"), lambda u: u.replace("?", "%3F").replace("=", "%3D"),
+                   lambda u: u.replace("?", "!").replace("signature", "Signature")):
+        assert shared.http("GET", mangle(url)).status_code in (400, 403, 404)
+    assert url[-64:] not in shared.text()
+
+
 def test_a_link_for_another_key(shared, done, url):
     other = shared.export("numbers", "linker", params={"rows": 2})
     altered = url.replace(done["key"], other["key"])

@@ -242,7 +242,7 @@ def test_the_six_metrics_of_the_seed(shared):
     assert grew('rowferry_export_duration_seconds_count{type="numbers"}') == 1
     assert grew('rowferry_storage_requests_total{op="complete",outcome="ok"}') == 1
     assert grew('rowferry_export_rows_total{type="numbers",format="csv"}') == 7
-    for name in ("rowferry_storage_bytes", "rowferry_queue_depth", "rowferry_cleanup_runs_total"):
+    for name in ("rowferry_storage_bytes", "rowferry_queue_depth"):
         assert f"# TYPE {name} " in shared.http("GET", "/metrics").text
 
 
