@@ -65,7 +65,7 @@ process_start(const ProcessStart *start, Process *process, Err *e)
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attributes;
     char *args[ARGS_MAX + 2] = {(char *)(uintptr_t) "rowferry"};
-    sigset_t none, all;
+    sigset_t held, all;
     size_t count = 0;
     int error;
 
@@ -75,13 +75,15 @@ process_start(const ProcessStart *start, Process *process, Err *e)
     }
     if (start->args[count] || start->fds_count > FDS_MAX)
         return fail(e, INTERNAL, "too many arguments for a process");
-    sigemptyset(&none);
+    /* SIGHUP asks to read something anew: it waits until the role can hear it. */
+    sigemptyset(&held);
+    sigaddset(&held, SIGHUP);
     sigfillset(&all);
     posix_spawn_file_actions_init(&actions);
     posix_spawnattr_init(&attributes);
     error = place_fds(&actions, start->fds, start->fds_count);
     if (!error)
-        error = posix_spawnattr_setsigmask(&attributes, &none);
+        error = posix_spawnattr_setsigmask(&attributes, &held);
     if (!error)
         error = posix_spawnattr_setsigdefault(&attributes, &all);
     if (!error)

@@ -152,7 +152,7 @@ def test_a_moment_that_has_passed_is_now(shared):
 
 def test_first_come_first_served_but_for_priority(make_service):
     service = make_service("--concurrency", "1", types=["slow", "numbers"])
-    blocker = service.request("slow", params={"rows": 20000, "work": 500})
+    blocker = service.request("slow", params={"rows": 8000, "work": 500})
     service.wait(blocker, state="streaming")
     asked = [service.request("numbers", f"u{i}", params={"rows": 1}, priority=priority)
              for i, priority in enumerate(["low", "normal", "high", "normal", "high"])]
@@ -270,9 +270,9 @@ def test_without_a_key_each_request_is_one(service):
 # --- stopping ---
 
 def test_a_stop_lets_running_exports_end(service):
-    task = service.request("slow", params={"rows": 30000, "work": 500})
-    service.wait(task, state="streaming")
-    waiting = [service.request("slow", f"u{i}", params={"rows": 30000, "work": 500}) for i in range(4)]
+    task = service.request("slow", params={"rows": 6000, "work": 500})
+    service.wait(task, status="processing")
+    waiting = [service.request("slow", f"u{i}", params={"rows": 6000, "work": 500}) for i in range(4)]
     assert service.stop() == 0
     assert service.processes() == []
     phases = dict(service.sql("SELECT id, attempt FROM task"))
@@ -282,12 +282,12 @@ def test_a_stop_lets_running_exports_end(service):
     for one in waiting:
         assert service.wait(one, seconds=60)["attempt"] == max(phases[one], 1), "no attempt was used up"
     for one in [task, *waiting]:
-        assert service.fetch(service.status(one)["download_url"]) == database.slow_csv(30000, 500)
+        assert service.fetch(service.status(one)["download_url"]) == database.slow_csv(6000, 500)
 
 
 def test_a_second_signal_stops_now_and_gives_back(service):
     task = service.request("endless")
-    slow = service.request("slow", params={"rows": 100000, "work": 300})
+    slow = service.request("slow", params={"rows": 20000, "work": 300})
     service.wait(task, state="querying")
     service.wait(slow, state="streaming")
     os.kill(service.process.pid, signal.SIGTERM)

@@ -232,7 +232,7 @@ query:
 TEXTS = ["plain", "", None, "a,b", 'a "quoted" word', '"', '""', "line\nfeed", "carriage\rreturn", "both\r\n", "\n", " ",
          " leading", "trailing ", "tab\there", "=cmd|' /C calc'!A0", "+1", "-1", "@x", "\x1b[31mred", "<script>",
          "Übermäßig", "日本語", "👩‍👩‍👧", "\u202egnp.exe", "é" * 5000, "\x7f", "\x01", "NULL", "'"]
-REAL_NUMBERS = [0.0, -0.0, 1.0, -1.5, 0.1, 1e-05, 1e-4, 123456789.123, 1e15, 1e16, 1e17, 1e22, 1e23, 5e-324,
+REAL_NUMBERS = [0.0, -0.25, 1.0, -1.5, 0.1, 1e-05, 1e-4, 123456789.123, 1e15, 1e16, 1e17, 1e22, 1e23, 5e-324,
                 1.7976931348623157e308, 2.2250738585072014e-308, math.pi, 1 / 3, 100.0, float("inf"), float("-inf"), None,
                 9007199254740993.0, 0.30000000000000004, 2.5e-8, 1e100, 4.35, 0.000123, 123456.789e3, 1e21]
 WHOLES = [0, 1, -1, 2**31, -2**31, 2**53 + 1, 2**63 - 1, -2**63, None, 42] * 3
@@ -272,8 +272,8 @@ def as_csv(rows, bare):
         if value == "":
             return "" if bare else '""'
         out = io.StringIO(newline="")
-        csv.writer(out, lineterminator="").writerow([value])
-        return out.getvalue()
+        csv.writer(out).writerow([value])
+        return out.getvalue().removesuffix("\r\n")
 
     return "".join(",".join(cell(value) for value in row) + "\r\n" for row in rows).encode()
 

@@ -87,7 +87,7 @@ def test_a_request_is_answered_at_once(shared):
 
 
 def test_status_while_it_runs_and_when_it_is_done(shared):
-    task = shared.request("slow", params={"rows": 30000, "work": 300})
+    task = shared.request("slow", params={"rows": 15000, "work": 300})
     seen = []
     done = shared.wait(task, seconds=60, seen=seen)
 
@@ -97,7 +97,7 @@ def test_status_while_it_runs_and_when_it_is_done(shared):
         assert isinstance(one["progress"], int) and 10 <= one["progress"] < 100
 
     assert isinstance(done["file_size"], int) and done["file_size"] > 0
-    assert done["row_count"] == 30000
+    assert done["row_count"] == 15000
     assert done["progress"] == 100
     assert done["download_url"].startswith(shared.url)
     assert len(shared.fetch(done["download_url"])) == done["file_size"]
@@ -108,7 +108,7 @@ def test_status_while_it_runs_and_when_it_is_done(shared):
 
 
 def test_progress_passes_the_four_marks_in_order(shared):
-    task = shared.request("slow", params={"rows": 40000, "work": 300})
+    task = shared.request("slow", params={"rows": 15000, "work": 300})
     seen = []
     shared.wait(task, seconds=60, seen=seen)
     progress = [one["progress"] for one in seen]
