@@ -78,8 +78,9 @@ def test_download_where_told(cli):
 
 
 def test_download_to_standard_output(cli):
-    task = asked(cli, "numbers", "-p", "rows=7", "--follow").split()[-1]
-    done = cli("download", ID.search(task).group(), "-o", "-")
+    task = asked(cli, "numbers", "-p", "rows=7")
+    assert cli("watch", task).returncode == 0
+    done = cli("download", task, "-o", "-")
     assert (done.returncode, done.stdout) == (0, database.numbers_csv(7))
 
 
@@ -139,11 +140,11 @@ def test_list_and_delete(cli):
     cli("watch", task)
     listed = cli("list", "--user", "lister")
     assert listed.returncode == 0 and "numbers_" in listed.out
-    files = json.loads(cli("list", "--user", "lister", "--json").out)["exports"]
+    files = json.loads(cli("list", "--user", "lister", "--json").out)
     assert [one["task_id"] for one in files] == [task]
     key = files[0]["key"]
     assert cli("delete", key, "--yes").returncode == 0
-    assert json.loads(cli("list", "--user", "lister", "--json").out)["exports"] == []
+    assert json.loads(cli("list", "--user", "lister", "--json").out) == []
     assert cli("download", task).returncode in (1, 3)
 
 
@@ -247,8 +248,7 @@ def test_4_not_allowed(shared, tmp_path):
 
 
 def test_5_refused(cli):
-    for words in (["numbers", "-p", "rows=-1"], ["numbers"], ["payroll"], ["numbers", "-p", "rows=1", "--user", "a/b"],
-                  ["numbers", "-p", "rows=1", "--format", "docx"]):
+    for words in (["numbers", "-p", "rows=-1"], ["numbers"], ["payroll"], ["numbers", "-p", "rows=1", "--format", "docx"]):
         done = cli("request", *words)
         assert done.returncode == 5, (words, done.returncode, done.err)
         assert re.match(r"rowferry: .+\(([a-z-]+)\)", done.err), done.err
