@@ -53,7 +53,7 @@ class Service:
         self.launch()
         line = self.await_line("role.started", seconds, lambda line: "url" in line)
         self.url = line["url"]
-        self._client = httpx.Client(base_url=self.url, timeout=20, trust_env=False)
+        self._client = self.client()
         return self
 
     def launch(self):
@@ -113,6 +113,10 @@ class Service:
         return [process.pid for process in self.processes() if process.role == role]
 
     # --- asking ---
+
+    def client(self, seconds=20):
+        """A connection pool of one's own; for threads, and for times in which the API comes and goes."""
+        return httpx.Client(base_url=self.url, timeout=seconds, trust_env=False, verify=False)
 
     def http(self, method, path, **more):
         return self._client.request(method, path, **more)

@@ -7,7 +7,6 @@ import threading
 import time
 from datetime import datetime, timedelta, timezone
 
-import httpx
 import pytest
 
 import database
@@ -200,7 +199,7 @@ def test_five_times_at_once_with_one_key_is_one_task(service):
     barrier = threading.Barrier(5)
 
     def ask(_):
-        with httpx.Client(base_url=service.url, timeout=20, trust_env=False) as client:
+        with service.client() as client:
             barrier.wait()
             return client.post("/api/exports/request", json=BODY, headers={"Idempotency-Key": '"storm-1"'})
 
@@ -331,7 +330,7 @@ def test_who_waits_for_a_status_hears_of_the_stop(make_service):
     answers = []
 
     def poll():
-        with httpx.Client(base_url=service.url, timeout=40, trust_env=False) as client:
+        with service.client(40) as client:
             answers.append(client.get(f"/api/exports/{task}/status?wait=30"))
 
     waiter = threading.Thread(target=poll)
