@@ -243,6 +243,10 @@ find_route(Call *call, Err *e)
     Request *req = call->req;
     char allow[64] = "";
 
+    if (server_is_stopping(call->api->server)) {
+        fail(e, SHUTTING_DOWN, "the service is shutting down");
+        return false;
+    }
     call->route = route_find(req->method, req->target, req->arena, &call->name, allow, e);
     if (!call->route) {
         if (*allow)
@@ -259,8 +263,6 @@ check(Call *call, Err *e)
     const Request *req = call->req;
     bool is_api;
 
-    if (server_is_stopping(call->api->server))
-        return fail(e, SHUTTING_DOWN, "the service is shutting down");
     if (!find_route(call, e))
         return false;
     is_api = text_starts(call->route->path, "/api/");

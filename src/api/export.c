@@ -187,6 +187,7 @@ find_record(Call *call, const char *id, QueueRecord *record, Err *e)
 {
     Queue *queue = hands_queue(call->hands, e);
 
+    *record = (QueueRecord){0};
     if (strlen(id) > QUEUE_ID_BYTES || text_has_control(id, strlen(id), false) || strchr(id, '/'))
         return fail(e, EXPORT_NOT_FOUND, "this is not the id of an export");
     if (!queue || !call->api->queue_kind->find(queue, id, call->req->arena, record, e))
