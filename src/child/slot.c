@@ -284,7 +284,7 @@ slot_go(Slot *s, Err *e)
 }
 
 static void
-ask_to_end(Slot *s, ErrCode reason, const char *why)
+ask_to_end(Slot *s, ErrCode reason, const char *why, int64_t now_ms)
 {
     Err ignored = {0};
 
@@ -292,7 +292,7 @@ ask_to_end(Slot *s, ErrCode reason, const char *why)
         return;
     s->ending = reason;
     (void)text_copy(s->ending_text, sizeof s->ending_text, why);
-    s->asked_ms = time_now_ms();
+    s->asked_ms = now_ms;
     atomic_store(&s->page->asked, (uint32_t)reason);
     /* The word on the page is enough; the frame wakes who waits on the socket. */
     (void)say(s, json_pack("{s:s, s:I}", "op", "cancel", "run", (json_int_t)s->run), &ignored);
@@ -301,7 +301,7 @@ ask_to_end(Slot *s, ErrCode reason, const char *why)
 void
 slot_cancel(Slot *s, ErrCode reason)
 {
-    ask_to_end(s, reason, "the worker said so");
+    ask_to_end(s, reason, "the worker said so", time_now_ms());
 }
 
 void
@@ -340,6 +340,7 @@ static void
 read_failure(const json_t *frame, Err *err)
 {
     const json_t *chain = json_object_get(frame, "chain"), *text;
+    const char *where = json_text_or(frame, "where", "");
     ErrCode code = err_code_of(json_text_or(frame, "code", ""));
     size_t i;
 
@@ -350,7 +351,10 @@ read_failure(const json_t *frame, Err *err)
 
         if (i >= ERR_LINKS_MAX)
             break;
-        (void)text_copy(line, sizeof line, json_is_string(text) ? json_string_value(text) : "");
+        /* The place that the chain would name is this file: the child's own stands in the text. */
+        (void)snprintf(line, sizeof line, "%s%s%s%s",
+            json_is_string(text) ? json_string_value(text) : "", *where && i == 0 ? " (at " : "",
+            i == 0 ? where : "", *where && i == 0 ? ")" : "");
         text_make_printable(line);
         fail_code(err, code == ERR_NONE ? ERR_INTERNAL : code, "%s", line);
     }
@@ -515,10 +519,11 @@ slot_tick(Slot *s, int64_t now_ms)
         s->heartbeat_ms = now_ms;
     }
     if (s->deadline_ms > 0 && now_ms > s->deadline_ms + GRACE_MS) {
-        ask_to_end(s, ERR_TASK_TIMEOUT, "the time limit has passed, and the child did not end");
+        ask_to_end(
+            s, ERR_TASK_TIMEOUT, "the time limit has passed, and the child did not end", now_ms);
         s->asked_ms -= GRACE_MS; /* it had its time to end by itself */
     } else if (now_ms - s->heartbeat_ms > HEARTBEAT_MS) {
-        ask_to_end(s, ERR_WORKER_LOST, "the child hangs");
+        ask_to_end(s, ERR_WORKER_LOST, "the child hangs", now_ms);
     } else if (now_ms - s->memory_look_ms >= MEMORY_LOOK_MS) {
         s->memory_look_ms = now_ms;
         if (s->memory_bytes > 0 && process_resident_bytes(s->pid) > s->memory_bytes) {
