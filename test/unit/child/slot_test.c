@@ -69,14 +69,11 @@ play_mood(const char *mood)
         return 7;
     if (strcmp(mood, "silent") == 0)
         pause();
+    if (strcmp(mood, "hangs") == 0)
+        (void)signal(SIGTERM, SIG_IGN);
     listen_once(); /* setup */
     say("{\"op\":\"ready\"}");
-    listen_once(); /* run */
-    if (strcmp(mood, "hangs") == 0) {
-        (void)signal(SIGTERM, SIG_IGN);
-        for (;;)
-            pause();
-    }
+    listen_once();                   /* run */
     if (strcmp(mood, "deaf") == 0) { /* has closed its end, and lives */
         close(FRAME_SOCKET_FD);
         for (;;)
