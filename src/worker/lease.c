@@ -206,6 +206,16 @@ count_wanted(Worker *w, int64_t now_ms)
 }
 
 void
+lease_expect(Worker *w, int64_t due_us)
+{
+    int64_t now_us = time_wall_us();
+    int64_t due_ms = time_now_ms() + (due_us > now_us ? (due_us - now_us) / 1000 + 1 : 0);
+
+    if (due_ms < w->due_ms)
+        w->due_ms = due_ms;
+}
+
+void
 lease_take(Worker *w)
 {
     QueueTake take = {
@@ -219,7 +229,7 @@ lease_take(Worker *w)
         .limits = w->limits + (w->demo.pid ? w->limits_demo : 0),
     };
     ArenaMark mark = arena_mark(w->scratch);
-    int64_t due_us = 0, now_us;
+    int64_t due_us = 0;
     QueueRecord *record;
     size_t taken = 0;
     Err e = {0};
@@ -234,10 +244,9 @@ lease_take(Worker *w)
     } else {
         answered(w);
         w->backlog = taken == take.wanted;
-        now_us = time_wall_us();
-        w->due_ms = due_us <= 0
-                        ? INT64_MAX
-                        : time_now_ms() + (due_us > now_us ? (due_us - now_us) / 1000 + 1 : 0);
+        w->due_ms = INT64_MAX;
+        if (due_us > 0)
+            lease_expect(w, due_us);
     }
     for (size_t i = 0; i < taken; i++)
         task_begin(w, &record[i]);
@@ -352,9 +361,11 @@ lease_scan(Worker *w)
         lease_failed(w, &e);
     } else {
         answered(w);
-        for (size_t i = 0; i < left->count; i++)
+        for (size_t i = 0; i < left->count; i++) {
             log_left(&left->write[i]);
-        w->may_take = w->may_take || left->count > 0;
+            if (left->write[i].op == QUEUE_RETRY)
+                lease_expect(w, left->write[i].available_us);
+        }
     }
     arena_rewind(w->scratch, mark);
 }

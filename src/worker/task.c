@@ -704,6 +704,8 @@ task_written(Worker *w, Task *t, const QueueWrite *write)
     case QUEUE_CANCELLED_NOW:
     case QUEUE_GIVE_BACK:
         log_end(t, write);
+        if (write->op == QUEUE_RETRY)
+            lease_expect(w, write->available_us);
         forget(w, t);
         return;
     }

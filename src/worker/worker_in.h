@@ -137,14 +137,15 @@ int64_t worker_jitter(int64_t ms);
 /* --- lease.c --- */
 
 bool lease_open(Worker *w, Err *e) MUST_CHECK; /* opens the queue; true if it is open already */
-void lease_failed(Worker *w, const Err *e); /* it did not answer: closed, and tried again later */
-bool lease_is_up(const Worker *w);          /* false: not now */
-void lease_write(Worker *w);                /* everything that waits, as one group */
-size_t lease_reading(const Worker *w);      /* exports whose source is being read */
-void lease_take(Worker *w);                 /* for all children that are free */
-void lease_hear(Worker *w);                 /* cancels */
-void lease_scan(Worker *w);                 /* takes over what others left behind */
-void lease_beat(Worker *w);                 /* this worker lives */
+void lease_failed(Worker *w, const Err *e);   /* it did not answer: closed, and tried again later */
+bool lease_is_up(const Worker *w);            /* false: not now */
+void lease_write(Worker *w);                  /* everything that waits, as one group */
+size_t lease_reading(const Worker *w);        /* exports whose source is being read */
+void lease_take(Worker *w);                   /* for all children that are free */
+void lease_expect(Worker *w, int64_t due_us); /* a task is due then */
+void lease_hear(Worker *w);                   /* cancels */
+void lease_scan(Worker *w);                   /* takes over what others left behind */
+void lease_beat(Worker *w);                   /* this worker lives */
 
 /* --- task.c --- */
 
