@@ -301,6 +301,59 @@ test_conversions(void **state)
     }
 }
 
+/* One row after the other, as most tables have them: each is judged for itself. */
+static void
+test_times_in_a_row(void **state)
+{
+    static const struct {
+        const char *value;
+        const char *want; /* NULL: a misfit */
+    } cases[] = {
+        {"'1970-01-02T00:00:01'", "86401000000"},
+        {"'1970-01-02T23:59:59'", "172799000000"},
+        {"'1970-01-02 00:00:00Z'", "86400000000"},
+        {"'1970-01-02'", "86400000000"},
+        {"'1970-01-02T00:00'", "86400000000"},
+        {"'1970-01-02T00:00:00.5'", "86400500000"},
+        {"'1970-01-02T01:00:00+01:00'", "86400000000"},
+        {"'1970-01-03T00:00:00'", "172800000000"},
+        {"NULL", "NULL"},
+        {"86400", "86400000000"},
+        {"'1970-01-02T24:00:00'", NULL},
+        {"'1970-01-02T23:60:00'", NULL},
+        {"'1970-01-02T23:59:60'", NULL},
+        {"'1970-01-02x00:00:00'", NULL},
+        {"'1970-01-02T00-00-00'", NULL},
+        {"'1970-01-02T0a:00:00'", NULL},
+        {"'1970-01-02T00:00:00z '", NULL},
+        {"'1970-02-30T00:00:00'", NULL},
+        {"'1970-02-30T00:00:01'", NULL},
+        {"CAST(x'000000000000000000005430303a30303a3030' AS TEXT)", NULL},
+    };
+
+    (void)state;
+    for (int before = 0; before < 2; before++) /* with a good day before it, and as the first */
+        for (size_t i = 0; i < count_of(cases); i++) {
+            char query[512], want[64];
+            SourceSpec spec;
+            Err e = {0};
+            char *text;
+
+            snprintf(query, sizeof query, "%sSELECT %s AS v",
+                before ? "SELECT '1970-01-02T03:04:05' AS v UNION ALL " : "", cases[i].value);
+            trying(query);
+            spec = asking(query, COLUMN_TIMESTAMP);
+            if (!cases[i].want) {
+                source_refuses(&source_sqlite, &spec, ERR_SOURCE_QUERY, NULL, NULL);
+                continue;
+            }
+            assert_ok(text = source_read(&source_sqlite, &spec, &e), &e);
+            snprintf(want, sizeof want, "%s%s\n", before ? "97445000000\n" : "", cases[i].want);
+            assert_string_equal(text, want);
+            free(text);
+        }
+}
+
 /* The row is counted over the whole export, not within its batch. */
 static void
 test_where_a_misfit_is(void **state)
@@ -797,6 +850,7 @@ main(void)
         cmocka_unit_test(test_ends),
         cmocka_unit_test(test_memory),
         cmocka_unit_test(test_conversions),
+        cmocka_unit_test(test_times_in_a_row),
         cmocka_unit_test(test_where_a_misfit_is),
         cmocka_unit_test(test_nulls_among_values),
         cmocka_unit_test(test_types_left_open),

@@ -296,13 +296,14 @@ two_digits(const char *text, unsigned below, unsigned *number)
     return tens < 10 && ones < 10 && *number < below;
 }
 
-/* "2025-03-04T14:05:06" of the same day as the one before: only the clock is read. */
+/* "2025-03-04T14:05:06" of the same day as the one before: only the clock is read. There may be no
+ * day yet: then last_date is of NULs, which a text may begin with, too. */
 static bool
 put_same_day(Cells *cells, const char *text, size_t count, size_t row)
 {
     unsigned hour, minute, second;
 
-    if (!(count == 19 || (count == 20 && text[19] == 'Z')) ||
+    if (!(count == 19 || (count == 20 && text[19] == 'Z')) || text[0] == '\0' ||
         memcmp(text, cells->last_date, sizeof cells->last_date) != 0 ||
         (text[10] != 'T' && text[10] != ' ') || text[13] != ':' || text[16] != ':' ||
         !two_digits(text + 11, 24, &hour) || !two_digits(text + 14, 60, &minute) ||
