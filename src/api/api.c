@@ -164,11 +164,13 @@ warn_of_address(const Config *config)
 {
     if (!config->listens_beyond_loopback)
         return;
-    log_event(LOG_WARNING, "config.warning", log_text("host", config->host),
-        log_text("detail",
-            config->auth_is_set
-                ? "ROWFERRY_AUTH=none: without authentication, open to everyone who can connect"
-                : "ROWFERRY_AUTH is not set: only loopback and private addresses are answered"));
+    if (config->auth_is_set)
+        log_event(LOG_WARNING, "auth.open", log_text("host", config->host),
+            log_text("detail", "ROWFERRY_AUTH=none: open to everyone who can connect"));
+    else
+        log_event(LOG_WARNING, "auth.protected", log_text("host", config->host),
+            log_text("detail",
+                "ROWFERRY_AUTH is not set: only loopback and private addresses are answered"));
 }
 
 static void

@@ -99,10 +99,10 @@ takes_method(const Route *route, const char *method)
            (strcmp(route->method, "GET") == 0 && strcmp(method, "HEAD") == 0);
 }
 
-/* Everything below /api/exports/ could be a key to delete. Where another pattern or method is in
- * question, only what looks like a key is one. */
+/* Everything below /api/exports/ would be a key to delete; to other methods only what looks like
+ * one is known. */
 static bool
-has_it(const Route *route, const char *name)
+is_known_to_others(const Route *route, const char *name)
 {
     return !strstr(route->path, "*}") || strcmp(route->method, "GET") == 0 ||
            text_starts(name, "exports/");
@@ -131,10 +131,11 @@ route_find(
     for (const Route *r = routes; r < routes + routes_count; r++) {
         if (!route_path_fits(r->path, path, arena, name))
             continue;
-        if (takes_method(r, method) && (!first || strcmp(first->path, r->path) == 0 ||
-                                           (strstr(r->path, "*}") && has_it(r, *name))))
+        /* A pattern that takes all that is left has it wherever its own method asks. */
+        if (takes_method(r, method) &&
+            (!first || strcmp(first->path, r->path) == 0 || strstr(r->path, "*}")))
             return r;
-        if (!first && has_it(r, *name))
+        if (!first && is_known_to_others(r, *name))
             first = r;
     }
     if (!first) {
