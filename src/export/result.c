@@ -524,6 +524,8 @@ result_totals(const QueueRecord *record, const QueueWrite *write, int64_t now_us
         add(&to, METRIC_EXPORT_ROWS, (double)write->rows, by_format);
         add(&to, METRIC_EXPORT_BYTES, (double)write->bytes, by_format);
         add(&to, METRIC_STORAGE_REQUESTS, 1, publish);
+        add(&to, METRIC_STORAGE_OBJECTS, 1, NULL);
+        add(&to, METRIC_STORAGE_BYTES, (double)write->bytes, NULL);
     }
     return to.count;
 }
