@@ -716,7 +716,7 @@ test_totals(void **state)
         size_t count;
         const char *first;
     } cases[] = {
-        {QUEUE_COMPLETE, NULL, 8,
+        {QUEUE_COMPLETE, NULL, 10,
             "rowferry_exports_finished_total{type=\"employee_metrics\",format=\"csv\","
             "outcome=\"completed\",error_code=\"\"}"},
         {QUEUE_FAIL, "source-query", 5,
@@ -746,6 +746,9 @@ test_totals(void **state)
                 total[2].series, "rowferry_export_duration_seconds_sum{type=\"employee_metrics\"}");
             assert_true(total[2].add == 5);
             assert_true(total[5].add == 7 && total[6].add == 70);
+            assert_string_equal(total[8].series, "rowferry_storage_objects");
+            assert_string_equal(total[9].series, "rowferry_storage_bytes");
+            assert_true(total[8].add == 1 && total[9].add == 70 && !total[9].set);
         }
         /* A sweep counts for itself. */
         r.task = QUEUE_TASK_SWEEP;
