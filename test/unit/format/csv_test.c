@@ -339,6 +339,26 @@ test_one_column(void **state)
     buf_free(&got);
 }
 
+/* Wherever it stands in a text of whatever length, it is seen. */
+static void
+test_every_place(void **state)
+{
+    static const char odd[] = {',', '"', '\r', '\n'};
+
+    (void)state;
+    for (size_t bytes = 1; bytes <= 40; bytes++)
+        for (size_t at = 0; at < bytes; at++)
+            for (size_t i = 0; i < sizeof odd; i++) {
+                char text[48], want[64];
+
+                memset(text, 'q', bytes);
+                text[at] = odd[i];
+                snprintf(want, sizeof want, "\"%.*s%s%.*s\"", (int)at + 1, text,
+                    odd[i] == '"' ? "\"" : "", (int)(bytes - at) - 1, text + at + 1);
+                assert_string_equal(cell(COLUMN_TEXT, (Value){.text = text}, bytes), want);
+            }
+}
+
 /* Many rows of long and short cells around the borders of the block: compared with a plain writer.
  */
 static void
@@ -473,6 +493,7 @@ main(void)
         cmocka_unit_test(test_long_bytes),
         cmocka_unit_test(test_options),
         cmocka_unit_test(test_one_column),
+        cmocka_unit_test(test_every_place),
         cmocka_unit_test(test_borders_of_the_block),
         cmocka_unit_test(test_golden),
         cmocka_unit_test(test_what_it_is),
