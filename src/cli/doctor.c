@@ -50,6 +50,7 @@ say(Doctor *d, LocalVerdict verdict, const char *name, const char *fix, const ch
     va_list args;
 
     va_start(args, fmt);
+    /* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): it is, one line above */
     vsnprintf(detail, sizeof detail, fmt, args);
     va_end(args);
     d->failed = d->failed || verdict == LOCAL_BAD;

@@ -333,7 +333,7 @@ dump(Cli *c, const ExportRequest *request, Err *e)
     const char *path = cli_flag(c, "out");
     int64_t started_ms = time_now_ms();
     Arena *task = arena_new(TASK_BYTES_MAX);
-    ExportResult result;
+    ExportResult result = {0};
     bool ok;
 
     if (!task)
