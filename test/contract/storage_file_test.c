@@ -665,6 +665,40 @@ test_a_read_only_disk(void **state)
     assert_int_equal(umount2(path_of("readonly", ""), MNT_DETACH), 0);
 }
 
+/* Somebody else's folder. Root may do everything, so for a moment it is not root that asks. */
+static void
+test_a_forbidden_folder(void **state)
+{
+    enum { NOBODY = 65534 };
+    const Upload mark = {"t-forbidden", 1, "text/csv"};
+    TestWatch watch = watch_new();
+    Arena *task = arena_new(1 << 20);
+    Storage *s = open_store("forbidden");
+    bool is_root = geteuid() == 0, existed;
+    char url[STORAGE_URL_BYTES];
+    Fetched file;
+    Err e = {0};
+
+    (void)state;
+    storage_place(s, "exports/forbidden/a.csv", "a");
+    sign(s, "exports/forbidden/a.csv", "a.csv", EXPIRES, url);
+    assert_int_equal(is_root ? seteuid(NOBODY) : chmod(path_of("forbidden", ".uploads"), 0500), 0);
+    assert_null(storage_file.create(s, "exports/u/a.csv", &mark, &watch.base, task, &e));
+    assert_int_equal(e.code, ERR_STORAGE_DENIED);
+    err_clear(&e);
+    assert_fails(storage_file.check(s, &e), ERR_STORAGE_DENIED, &e);
+    if (is_root) {
+        err_clear(&e);
+        assert_fails(storage_file.remove(s, "exports/forbidden/a.csv", &existed, &e),
+            ERR_STORAGE_DENIED, &e);
+        assert_int_equal(fetch(s, url, 1, &file), ERR_STORAGE_DENIED);
+    }
+    assert_int_equal(is_root ? seteuid(0) : chmod(path_of("forbidden", ".uploads"), 0700), 0);
+    assert_int_equal(fetch(s, url, 1, &file), ERR_NONE);
+    arena_free(task);
+    storage_file.close(s);
+}
+
 /* The limit that a child has on its files (SIGXFSZ is ignored there). */
 static void
 test_a_file_limit(void **state)
@@ -734,6 +768,7 @@ main(void)
         cmocka_unit_test(test_a_new_run_removes_what_was_left),
         cmocka_unit_test(test_no_room_for_another_file),
         cmocka_unit_test(test_a_read_only_disk),
+        cmocka_unit_test(test_a_forbidden_folder),
         cmocka_unit_test(test_a_file_limit),
         cmocka_unit_test(test_no_store),
     };
