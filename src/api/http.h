@@ -20,7 +20,6 @@
 #ifndef API_HTTP_H
 #define API_HTTP_H
 
-#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -149,8 +148,5 @@ size_t server_headers(const Request *req, const char *name);
 /* Adds "Name: value". Both must be ours or checked: a control character in either is INTERNAL
  * (asserted). */
 void response_header(Response *r, const char *name, const char *fmt, ...) PRINTF_LIKE(3, 4);
-
-/* Status and a JSON body; takes `body` over. */
-void response_json(Response *r, int status, json_t *body);
 
 #endif

@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 #include "api/http_in.h"
-#include "base/json.h"
 #include "base/text.h"
 #include "base/time.h"
 
@@ -115,18 +114,6 @@ response_header(Response *r, const char *name, const char *fmt, ...)
     buf_wrote(&r->headers, (size_t)bytes);
     assert(!text_has_control(r->headers.data + start, r->headers.bytes - start, false));
     buf_text(&r->headers, "\r\n");
-}
-
-void
-response_json(Response *r, int status, json_t *body)
-{
-    Err e = {0};
-
-    r->status = status;
-    r->content_type = "application/json";
-    if (!body || !json_write(body, &r->body, &e))
-        r->body.failed = true;
-    json_decref(body);
 }
 
 /* 1xx, 204 and 304 have none (RFC 9110 6.4.1). */
