@@ -28,7 +28,7 @@ key_make(const char *user_id, const char *export_type, int64_t started_us, const
     char short_id[9], when[TIME_TEXT_BYTES];
     int bytes;
 
-    if (!text_is_user_id(user_id) || !text_is_name(export_type))
+    if (!text_is_user_id(user_id) || !text_is_name(export_type) || strchr(extension, '/'))
         return fail(e, INTERNAL, "a task whose user or type makes no key");
     key_short_id(task_id, short_id);
     bytes = snprintf(key, STORAGE_KEY_BYTES + 1, "exports/%s/%s_%s_%s%s", user_id, export_type,

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PATTERN_BYTES_MAX = 512, DEPTH_MAX = 32, COST_MAX = 2000 };
+enum { PATTERN_BYTES_MAX = 512, DEPTH_MAX = 32, COST_MAX = 1000 };
 
 /* How much is left when all repeats are written out. */
 typedef struct {
@@ -94,12 +94,28 @@ read_one(Cost *cost, const char *at)
     return at + (*at == '\\' && at[1] ? 2 : 1);
 }
 
+/* What POSIX leaves undefined, and glibc takes its time for. `before` is what stands before `at`: 0
+ * at the start, 'a' for whatever has a meaning of its own. */
+static const char *
+is_undefined(char before, const char *at, unsigned depth)
+{
+    bool repeats = strchr("*+?{", *at) != NULL, ends = *at == '|' || (*at == ')' && depth > 0);
+    bool is_empty = before == 0 || before == '(' || before == '|';
+
+    if (repeats && (is_empty || before == '*'))
+        return is_empty ? "repeats nothing" : "has two repeats in a row";
+    return ends && is_empty ? "has an empty alternative" : NULL;
+}
+
 static bool
 is_cheap(const char *pattern, const char **why)
 {
     Cost cost = {.last = 1};
+    char before = 0;
 
     for (const char *at = pattern; *at;) {
+        if ((*why = is_undefined(before, at, cost.depth)))
+            return false;
         if (*at == '\\' && at[1] >= '1' && at[1] <= '9') {
             *why = "has a back reference";
             return false;
@@ -108,13 +124,15 @@ is_cheap(const char *pattern, const char **why)
             *why = "has groups in groups in groups";
             return false;
         }
+        before = strchr("*+?{", *at) ? '*' : *at == '(' || *at == '|' ? *at : 'a';
         at = read_one(&cost, at);
         if (cost.sum[cost.depth] > COST_MAX) {
             *why = "has repeats that grow too large";
             return false;
         }
     }
-    return true;
+    *why = "has an empty alternative";
+    return before != '|';
 }
 
 static bool

@@ -34,6 +34,7 @@ test_make(void **state)
         {"u", "", "x", "", NULL},
         {"u", "t/../../x", "x", "", NULL},
         {"u", "t", "x", "/../y", NULL},
+        {"u", "t", "x", ".a/b", NULL},
         {"u", "t", "x", "\n", NULL},
     };
 
