@@ -12,6 +12,7 @@ import networkx
 import pytest
 
 PROGRAM = os.environ["ROWFERRY_PROGRAM"]
+pytestmark = pytest.mark.asan
 
 
 def demo_data(*args, **more):

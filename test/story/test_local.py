@@ -14,6 +14,7 @@ import time
 import pytest
 
 PROGRAM = os.environ["ROWFERRY_PROGRAM"]
+pytestmark = pytest.mark.asan
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
