@@ -26,7 +26,7 @@
 
 extern const QueueKind queue_embedded;
 
-enum { PLACES_MAX = 128, PATH_BYTES = 512, BUSY_MS = 2000, SHORT_MS = 200 };
+enum { PLACES_MAX = 128, PATH_BYTES = 512, BUSY_MS = 2000, SHORT_MS = 600 };
 
 /* --- scratch folders --- */
 
@@ -348,7 +348,7 @@ put_in_vain(Queue *q, Arena *arena)
     assert_false(queue_embedded.put(q, &put, 1, arena, &e));
     took_ms = time_now_ms() - from_ms;
     assert_int_equal(e.code, ERR_QUEUE_UNAVAILABLE);
-    if (took_ms < SHORT_MS - 20 || took_ms > SHORT_MS + SHORT_MS / 2 + 100)
+    if (took_ms < SHORT_MS - 20 || took_ms > 2 * SHORT_MS - 100)
         fail_msg("gave up after %d ms", (int)took_ms);
 }
 
@@ -360,7 +360,7 @@ test_locked(void **state)
     Arena *arena = arena_new(1 << 20);
     char path[PATH_BYTES];
     pthread_t thread;
-    Holder holder = {.for_ms = SHORT_MS - 50};
+    Holder holder = {.for_ms = SHORT_MS - 100};
     sqlite3 *db;
     Queue *q;
     Err e = {0};
