@@ -213,13 +213,15 @@ reap(Supervisor *s)
         stop_next(s);
 }
 
-/* SIGHUP is for those who read something anew: all roles do. */
+/* SIGHUP is for those who read something anew: all roles do. Who accepts requests hears it last: a
+ * type that is new to the api is not new to the worker any more. */
 static void
 pass_on(const Supervisor *s, int signal_number)
 {
-    for (const Member *m = s->member; m < s->member + s->members; m++)
-        if (m->process.pid != 0)
-            (void)kill(m->process.pid, signal_number);
+    for (int last = 0; last <= 1; last++)
+        for (const Member *m = s->member; m < s->member + s->members; m++)
+            if (m->process.pid != 0 && m->stops_last == last)
+                (void)kill(m->process.pid, signal_number);
 }
 
 static void

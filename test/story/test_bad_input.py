@@ -318,6 +318,7 @@ def raw(shared):
 KEYS_OF_FILES = [
     ("not below exports", "secrets/u/a.csv"),
     ("exports alone", "exports"),
+    ("another path of ours", "user/a"),
     ("the folder", "exports/"),
     ("a user's folder", "exports/u"),
     ("slash at the end", "exports/u/a.csv/"),
@@ -347,7 +348,7 @@ METHODS = [
     ("/api/exports/request", "GET", {"POST"}),
     ("/api/exports/request", "PUT", {"POST"}),
     (f"/api/exports/{UNKNOWN}/status", "POST", {"GET", "HEAD"}),
-    ("/api/exports/user/a", "DELETE", {"GET", "HEAD"}),
+    ("/api/exports/user/a", "PATCH", {"GET", "HEAD"}),
     (f"/api/exports/{UNKNOWN}/cancel", "GET", {"POST"}),
     ("/api/exports/exports/u/a.csv", "PATCH", {"DELETE"}),
     ("/health", "POST", {"GET", "HEAD"}),

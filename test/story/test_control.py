@@ -353,6 +353,7 @@ def test_definitions_are_read_again(make_service):
     assert service.ask({"export_type": "digits", "params": {"rows": 2}, "user_id": "u"}).status_code == 422
 
     os.kill(service.process.pid, signal.SIGHUP)
+    service.await_line("config.loaded", which=lambda line: line["role"] == "worker")
     answer = processes.until(lambda: (lambda a: a if a.status_code == 202 else None)(
         service.ask({"export_type": "digits", "params": {"rows": 2}, "user_id": "u"})), 10, "not known after SIGHUP")
     assert service.fetch(service.wait(answer.json()["task_id"])["download_url"]) == database.numbers_csv(2)
