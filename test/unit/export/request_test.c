@@ -637,6 +637,9 @@ test_round_trip(void **state)
         WITH("\"page\":null"),
         WITH("\"page\":1"),
         WITH("\"team\":\"\",\"code\":\"7\""),
+        /* only that text, whatever it looks like */
+        WITH("\"span\":\"x' OR '1'='1\""),
+        WITH("\"team\":\"$$\",\"span\":\"$team {{7*7}} \\\\\""),
         WITH("\"team\":\"\\u0001\\\"\\\\\xe2\x82\xac\""),
         WITH("\"big\":9223372036854775807"),
         WITH("\"big\":-9223372036854775808"),
