@@ -30,7 +30,9 @@ static volatile sig_atomic_t heard;
 static void
 hear(int number)
 {
-    heard = number;
+    /* Of two that wait, the handler of the lower number runs last: a stop is not to be unheard. */
+    if (number != SIGHUP || heard == 0)
+        heard = number;
 }
 
 static void
