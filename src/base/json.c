@@ -5,7 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/arena.h"
+#include "base/number.h"
 #include "base/text.h"
+
+enum { WRITE_DEPTH_MAX = 64, NAMES_BYTES_MAX = 8 << 20 };
 
 __attribute__((constructor)) static void
 seed_hashes(void)
@@ -198,31 +202,147 @@ out:
     return value;
 }
 
+/* --- writing: not Jansson's, whose reals have 17 digits where fewer say the same --- */
+
+typedef struct {
+    Buf *to;
+    bool sorted;
+    Arena *arena; /* of the sorted names; NULL while there were none */
+} Writer;
+
+static bool put_value(Writer *w, const json_t *value, unsigned depth, Err *e);
+
 static int
-put_bytes(const char *bytes, size_t count, void *to)
+compare_names(const void *a, const void *b)
 {
-    buf_put(to, bytes, count);
-    return 0;
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
 static bool
-write_with(const json_t *value, size_t flags, Buf *to, Err *e)
+put_member(Writer *w, const char *name, const json_t *value, bool first, unsigned depth, Err *e)
 {
-    if (json_dump_callback(value, put_bytes, to, flags) != 0)
+    if (!first)
+        buf_char(w->to, ',');
+    text_json_string(w->to, name, strlen(name), 0);
+    buf_char(w->to, ':');
+    return put_value(w, value, depth, e);
+}
+
+static bool
+put_sorted(Writer *w, const json_t *object, unsigned depth, Err *e)
+{
+    size_t count = json_object_size(object), i = 0;
+    const char **names, *name;
+    const json_t *value;
+    bool ok = true;
+
+    if (!w->arena && !(w->arena = arena_new(NAMES_BYTES_MAX)))
+        return fail(e, MEMORY_LIMIT, "no memory for names");
+    if (!(names = arena_alloc_array(w->arena, count, sizeof *names, e)))
+        return false;
+    json_object_foreach((json_t *)(uintptr_t)object, name, value)
+    {
+        names[i++] = name;
+    }
+    qsort(names, count, sizeof *names, compare_names);
+    for (i = 0; ok && i < count; i++)
+        ok = put_member(w, names[i], json_object_get(object, names[i]), i == 0, depth, e);
+    return ok;
+}
+
+static bool
+put_object(Writer *w, const json_t *object, unsigned depth, Err *e)
+{
+    const char *name;
+    const json_t *value;
+    bool first = true, ok = true;
+
+    buf_char(w->to, '{');
+    if (w->sorted && json_object_size(object) > 1) {
+        ok = put_sorted(w, object, depth, e);
+    } else {
+        json_object_foreach((json_t *)(uintptr_t)object, name, value)
+        {
+            ok = ok && put_member(w, name, value, first, depth, e);
+            first = false;
+        }
+    }
+    buf_char(w->to, '}');
+    return ok;
+}
+
+static bool
+put_array(Writer *w, const json_t *array, unsigned depth, Err *e)
+{
+    const json_t *value;
+    bool ok = true;
+    size_t i;
+
+    buf_char(w->to, '[');
+    json_array_foreach(array, i, value)
+    {
+        if (i > 0)
+            buf_char(w->to, ',');
+        ok = ok && put_value(w, value, depth, e);
+    }
+    buf_char(w->to, ']');
+    return ok;
+}
+
+static bool
+put_value(Writer *w, const json_t *value, unsigned depth, Err *e)
+{
+    char number[NUMBER_REAL_BYTES];
+
+    if (!value || depth > WRITE_DEPTH_MAX)
         return fail(e, INTERNAL, "a value that JSON cannot write");
-    return buf_is_good(to, e);
+    switch (json_typeof(value)) {
+    case JSON_OBJECT:
+        return put_object(w, value, depth + 1, e);
+    case JSON_ARRAY:
+        return put_array(w, value, depth + 1, e);
+    case JSON_STRING:
+        text_json_string(w->to, json_string_value(value), json_string_length(value), 0);
+        return true;
+    case JSON_INTEGER:
+        buf_put(w->to, number, number_int(json_integer_value(value), number));
+        return true;
+    case JSON_REAL:
+        buf_put(w->to, number, number_double(json_real_value(value), number));
+        return true;
+    case JSON_TRUE:
+        buf_text(w->to, "true");
+        return true;
+    case JSON_FALSE:
+        buf_text(w->to, "false");
+        return true;
+    case JSON_NULL:
+        buf_text(w->to, "null");
+        return true;
+    }
+    return fail(e, INTERNAL, "a value of no known type");
+}
+
+static bool
+write_with(const json_t *value, bool sorted, Buf *to, Err *e)
+{
+    Writer w = {.to = to, .sorted = sorted};
+    bool ok = put_value(&w, value, 0, e) && buf_is_good(to, e);
+
+    arena_free(w.arena);
+    return ok;
 }
 
 bool
 json_write_canonical(const json_t *value, Buf *to, Err *e)
 {
-    return write_with(value, JSON_COMPACT | JSON_SORT_KEYS | JSON_ENCODE_ANY, to, e);
+    return write_with(value, true, to, e);
 }
 
 bool
 json_write(const json_t *value, Buf *to, Err *e)
 {
-    return write_with(value, JSON_COMPACT | JSON_ENCODE_ANY, to, e);
+    return write_with(value, false, to, e);
 }
 
 const char *

@@ -37,7 +37,7 @@ test_taken(void **state)
         {"1e2", "100.0"},
         {"9223372036854775807", "9223372036854775807"},
         {"-9223372036854775808", "-9223372036854775808"},
-        {"1e308", "1e308"},
+        {"1e308", "1e+308"},
         {"1e-400", "0.0"},
         {"\"\\u00e9\\ud83d\\ude00\"", "\"é😀\""},
         {"\"é€😀\"", "\"é€😀\""},
@@ -198,14 +198,14 @@ test_canonical(void **state)
 static void
 test_writing(void **state)
 {
-    json_t *value = json_pack("{s:s, s:[i, f]}", "text", "a\"b", "list", 1, 0.5);
+    json_t *value = json_pack("{s:s, s:[i, f, f]}", "text", "a\"b", "list", 1, 0.5, 0.054);
     Buf small = buf_new(10), got = buf_new(100);
     Err e = {0};
 
     (void)state;
     buf_text(&got, "> ");
     assert_ok(json_write(value, &got, &e), &e);
-    assert_string_equal(got.data, "> {\"text\":\"a\\\"b\",\"list\":[1,0.5]}");
+    assert_string_equal(got.data, "> {\"text\":\"a\\\"b\",\"list\":[1,0.5,0.054]}");
     assert_fails(json_write(value, &small, &e), ERR_MEMORY_LIMIT, &e);
     json_decref(value);
     buf_free(&got);
