@@ -395,3 +395,11 @@ def test_counts_around_the_batch(shared, rows):
     assert content == database.numbers_csv(rows)
     assert done["row_count"] == rows
     assert done["checksum"]["sha256"] == database.sha256(content)
+
+
+def test_memory_does_not_grow_with_the_rows(shared):
+    """As the parent sees it from outside; the bench does the same with five million rows."""
+    few = shared.export("numbers", "memory", params={"rows": 10000})
+    many = shared.export("numbers", "memory", params={"rows": 1000000})
+    assert many["peak_memory_bytes"] < 32 << 20
+    assert many["peak_memory_bytes"] < few["peak_memory_bytes"] + (12 << 20)

@@ -12,6 +12,7 @@ import pytest
 
 import database
 import processes
+from service import Service
 
 
 def cause(service, task, event="export.failed"):
@@ -369,25 +370,93 @@ def test_nothing_runs_without_its_supervisor(service):
     assert service.fetch(service.wait(task, seconds=60)["download_url"]) == database.slow_csv(15000, 300)
 
 
-def test_roles_as_processes_of_their_own(make_service):
-    """api, worker and beat, each alone, over one folder."""
-    api = make_service(role="api", types=["numbers"], name="one")
-    task = api.request("numbers", params={"rows": 20})
-    assert api.status(task)["state"] == "queued"
+class Role(Service):
+    """One role alone, over the folder of another service."""
 
-    class Worker(type(api)):
-        def command(self):
-            return [self.program, self.role, "--data-dir", str(api.data), "--log-format", "json", "--types",
-                    str(api.folder / "types")]
+    def __init__(self, owner, role, name):
+        super().__init__(owner.folder / name, owner.program, ["--retry-delays", "50ms"], owner.environment, role)
+        self.data = owner.data
+        self.types = owner.folder / "types"
 
+    def command(self):
+        more = ["-n", self.folder.name] if self.role == "worker" else []
+        return [self.program, self.role, "--data-dir", str(self.data), "--log-format", "json", "--types",
+                str(self.types), *more, *self.options]
+
+    def start(self, seconds=30):
+        self.launch()
+        self.await_line("role.started", seconds)
+        return self
+
+
+@pytest.fixture
+def apart(make_service):
+    """An API of its own, and a function that starts other roles beside it."""
+    owner = make_service(role="api", types=["numbers", "slow"])
     others = []
-    for role in ("worker", "beat"):
-        other = Worker(api.folder / role, api.program, environment=api.environment, role=role)
-        other.launch()
-        other.await_line("role.started")
+
+    def start(role, name, *options):
+        other = Role(owner, role, name)
+        if role == "beat":
+            other.options = []
+        other.options += options
         others.append(other)
-    assert api.fetch(api.wait(task)["download_url"]) == database.numbers_csv(20)
+        return other.start()
+
+    owner.beside = start
+    yield owner
     for other in others:
-        assert other.stop() == 0
-        other.check_log()
-        assert other.processes() == []
+        other.finish()
+
+
+def test_roles_as_processes_of_their_own(apart):
+    task = apart.request("numbers", params={"rows": 20})
+    assert apart.status(task)["state"] == "queued"
+    apart.beside("worker", "worker-1")
+    apart.beside("beat", "beat-1")
+    assert apart.fetch(apart.wait(task)["download_url"]) == database.numbers_csv(20)
+
+
+def test_two_workers_share_the_work(apart):
+    workers = [apart.beside("worker", f"worker-{i}", "-c", "1") for i in range(2)]
+    tasks = [apart.request("slow", f"u{i}", params={"rows": 5000, "work": 200}) for i in range(6)]
+    for task in tasks:
+        assert apart.wait(task, seconds=60)["attempt"] == 1
+    started = [len(worker.lines("export.started")) for worker in workers]
+    assert sum(started) == 6 and min(started) >= 1, started
+    assert len(apart.objects()) == 6
+
+
+def test_a_worker_that_sleeps_too_long_has_lost_its_task(apart):
+    """Swapped out, or a machine that is moved: somebody else finishes; the one that wakes up does no harm."""
+    sleeper = apart.beside("worker", "sleeper", "-c", "1")
+    task = apart.request("slow", params={"rows": 60000, "work": 300})
+    apart.wait(task, state="streaming")
+    asleep = sleeper.processes()
+    for process in asleep:
+        os.kill(process.pid, signal.SIGSTOP)
+    try:
+        apart.beside("worker", "other", "-c", "1")
+        done = apart.wait(task, seconds=60)
+        assert done["attempt"] == 2
+    finally:
+        for process in asleep:
+            os.kill(process.pid, signal.SIGCONT)
+    mine = apart.request("numbers", "after", params={"rows": 3})
+    apart.wait(mine)
+    processes.until(lambda: not apart.uploads(), 30, lambda: f"the sleeper goes on: {apart.uploads()}")
+    assert apart.status(task)["key"] == done["key"]
+    assert apart.objects() == sorted([done["key"], apart.status(mine)["key"]])
+    assert apart.fetch(done["download_url"]) == database.slow_csv(60000, 300)
+
+
+def test_three_beats_fire_once(apart):
+    """Each due time is one sweep, however many look at the clock."""
+    first = apart.beside("beat", "beat-0")
+    first.await_line("schedule.noted")
+    assert first.stop() == 0
+    beats = [apart.beside("beat", f"beat-{i}", "--cleanup-schedule", "* * * * *") for i in (1, 2, 3)]
+    apart.beside("worker", "worker-1")
+    sweeps = processes.until(lambda: apart.sql("SELECT id FROM task WHERE user_id = '' AND phase = 3"), 20, "no sweep")
+    fired = [line["due"] for beat in beats for line in beat.lines("schedule.fired")]
+    assert len(fired) == len(set(fired)) == len(sweeps)

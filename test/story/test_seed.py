@@ -178,6 +178,19 @@ def test_the_list_goes_on_where_it_ended(shared):
     assert len(seen) == 5 and set(seen) == keys
 
 
+def test_a_cursor_belongs_to_its_list(shared):
+    for user in ("cursor_a", "cursor_b"):
+        for _ in range(2):
+            shared.export("numbers", user, params={"rows": 1})
+    cursor = shared.http("GET", "/api/exports/user/cursor_a?limit=1").json()["next_cursor"]
+    assert shared.http("GET", f"/api/exports/user/cursor_a?limit=1&cursor={quote(cursor)}").status_code == 200
+    for path in (f"/api/exports/user/cursor_b?limit=1&cursor={quote(cursor)}",
+                 f"/api/exports/user/cursor_a?limit=1&cursor={quote(cursor[:-1] + ('A' if cursor[-1] != 'A' else 'B'))}",
+                 f"/api/exports/user/cursor_a?limit=1&cursor={quote(cursor[1:])}"):
+        answer = shared.http("GET", path)
+        assert (answer.status_code, answer.json()["code"]) == (400, "invalid-request"), path
+
+
 @pytest.mark.parametrize("encode", [lambda key: key, lambda key: quote(key, safe="")])
 def test_a_file_is_deleted_by_its_key(shared, encode):
     done = shared.export("numbers", "deleter", params={"rows": 3})
@@ -252,6 +265,27 @@ def test_a_thousand_unknown_paths_are_one_label(shared):
     routes = {series for series in metrics(shared) if series.startswith("rowferry_http_requests_total")}
     assert not any("nothing-" in series for series in routes)
     assert any('route="other"' in series for series in routes)
+
+
+def test_one_line_for_each_thing_that_happens(shared):
+    task = shared.request("numbers", params={"rows": 17})
+    shared.wait(task)
+    lines = [line for line in shared.lines() if line.get("task_id") == task]
+    assert [line["event"] for line in lines] == [
+        "export.requested", "export.started", "export.first_row", "export.uploaded", "export.finished"]
+    assert all(line["user_id"] == "user_1" and line["export_type"] == "numbers" for line in lines)
+    assert (lines[-1]["rows"], lines[-1]["bytes"]) == (17, len(database.numbers_csv(17)))
+    assert "17" not in str(lines[0]), "parameters are logged by name"
+    assert lines[0]["params"] == "rows"
+
+
+def test_head_wherever_get(shared):
+    task = shared.request("numbers", params={"rows": 1})
+    shared.wait(task)
+    for path in ("/health", "/livez", "/readyz", "/metrics", f"/api/exports/{task}/status", "/api/exports/user/user_1",
+                 "/problems/not-found"):
+        head = shared.http("HEAD", path)
+        assert (head.status_code, head.content) == (200, b""), path
 
 
 def test_request_ids_go_from_header_to_log(shared):
