@@ -40,7 +40,7 @@ def fill(folder):
     return path
 
 
-def test_disk_full_while_a_file_is_written(make_service, small_disk):
+def test_disk_full_while_a_file_is_written(small_disk, make_service):
     service = make_service(types=["numbers"], start=False)
     small_disk(service.data, "12m")
     service.start()
@@ -54,7 +54,7 @@ def test_disk_full_while_a_file_is_written(make_service, small_disk):
     assert service.fetch(done["download_url"]) == database.numbers_csv(1000)
 
 
-def test_disk_full_when_asked_for_an_export(make_service, small_disk):
+def test_disk_full_when_asked_for_an_export(small_disk, make_service):
     service = make_service(types=["numbers"], start=False)
     disk = small_disk(service.data, "4m")
     service.start()
@@ -86,7 +86,7 @@ def remount(folder, how):
     subprocess.run(["mount", "-o", f"remount,{how}", str(folder)], check=True, timeout=10)
 
 
-def test_files_read_only(make_service, small_disk):
+def test_files_read_only(small_disk, make_service):
     service = make_service(types=["numbers"], start=False)
     service.data.mkdir(mode=0o700)
     disk = small_disk(service.data / "files", "4m")
@@ -109,7 +109,7 @@ def test_files_read_only(make_service, small_disk):
     assert service.file_of("numbers", params={"rows": 4}) == database.numbers_csv(4)
 
 
-def test_a_data_folder_that_cannot_be_written(make_service, small_disk):
+def test_a_data_folder_that_cannot_be_written(small_disk, make_service):
     service = make_service(start=False)
     disk = small_disk(service.data, "4m")
     remount(disk, "ro")
