@@ -241,8 +241,7 @@ class Service:
                 [line[:2000] for line in text.splitlines() if word in line][:5]) + self.tail()
         for secret in self.secrets():
             assert secret not in text, f"a secret stands in the log of {self.folder}"
-        deaths = [line for line in self.lines("role.died")]
-        assert self.kills or not deaths, deaths
+        assert self.kills or not self.lines("role.died"), f"a role died by itself\n{self.tail()}"
 
     def secrets(self):
         found = [value for name, value in self.environment.items() if "SECRET" in name or "PASSWORD" in name]

@@ -450,6 +450,23 @@ def test_a_worker_that_sleeps_too_long_has_lost_its_task(apart):
     assert apart.fetch(done["download_url"]) == database.slow_csv(60000, 300)
 
 
+def test_first_starts_at_the_same_time(make_service):
+    """A fresh folder, and everybody makes the queue's file at once."""
+    for number in range(5):
+        owner = make_service(role="api", name=f"fresh-{number}", start=False)
+        (owner.folder / "types").mkdir(exist_ok=True)
+        everybody = [Role(owner, role, f"{role}-{i}") for role in ("worker", "beat") for i in range(3)]
+        for one in everybody:
+            one.options = []
+            one.launch()
+        owner.start()
+        for one in everybody:
+            one.await_line("role.started", 20)
+            assert one.stop() == 0
+            one.check_log()
+        assert owner.stop() == 0
+
+
 def test_three_beats_fire_once(apart):
     """Each due time is one sweep, however many look at the clock."""
     first = apart.beside("beat", "beat-0")

@@ -68,7 +68,11 @@ read_version(Embedded *q, int *version, Err *e)
     return ok;
 }
 
-/* Whoever comes first makes the tables; the others wait for the lock and find them. */
+/*
+ * Whoever comes first makes the tables; the others wait for the lock and find them. The journal's
+ * mode is kept in the file and changed here only: SQLite does not wait for others who change it at
+ * the same time.
+ */
 static bool
 make_tables(Embedded *q, Err *e)
 {
@@ -83,7 +87,8 @@ make_tables(Embedded *q, Err *e)
         snprintf(set_version, sizeof set_version, "PRAGMA user_version = %d", SCHEMA_VERSION);
         if (!lock_take(q->lock, q->busy_ms))
             return fail(e, QUEUE_UNAVAILABLE, "waiting for %s/queue.lock: %m", q->dir);
-        ok = run(q, "BEGIN IMMEDIATE", e) && read_version(q, &version, e) &&
+        ok = run(q, "PRAGMA journal_mode = WAL", e) && run(q, "BEGIN IMMEDIATE", e) &&
+             read_version(q, &version, e) &&
              (version != 0 || (run(q, schema, e) && run(q, set_version, e))) && run(q, "COMMIT", e);
         lock_give(q->lock);
         if (!ok)
@@ -150,8 +155,8 @@ schema_open(Embedded *q, Err *e)
     (void)sqlite3_db_config(q->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
     (void)sqlite3_db_config(q->db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
     (void)sqlite3_limit(q->db, SQLITE_LIMIT_LENGTH, 4 << 20);
-    if (!run(q, "PRAGMA journal_mode = WAL", e) || !run(q, "PRAGMA synchronous = FULL", e) ||
-        !run(q, "PRAGMA cache_size = -4096", e) || !run(q, "PRAGMA temp_store = MEMORY", e))
+    if (!run(q, "PRAGMA synchronous = FULL", e) || !run(q, "PRAGMA cache_size = -4096", e) ||
+        !run(q, "PRAGMA temp_store = MEMORY", e))
         return false;
     q->durable_now = true;
     return make_tables(q, e) && (q->writes || run(q, "PRAGMA query_only = ON", e));

@@ -28,18 +28,26 @@ struct Wake {
     struct timespec seen; /* the folder's time when it was last read, if that was not just then */
 };
 
+/* Others take a FIFO without a reader for one that was left, so it has its name only when it is
+ * open. */
 static bool
 make_own(Wake *wake, Err *e)
 {
     static atomic_uint number;
+    unsigned own_number = atomic_fetch_add(&number, 1);
+    char unready[NAME_BYTES];
 
-    snprintf(wake->own_name, sizeof wake->own_name, "%ld.%u.wake", (long)getpid(),
-        atomic_fetch_add(&number, 1));
-    (void)unlinkat(wake->folder, wake->own_name, 0);
-    if (mkfifoat(wake->folder, wake->own_name, 0600) != 0)
-        return fail(e, QUEUE_UNAVAILABLE, "making run/%s: %m", wake->own_name);
-    wake->own = openat(wake->folder, wake->own_name, O_RDWR | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
-    return wake->own >= 0 || fail(e, QUEUE_UNAVAILABLE, "opening run/%s: %m", wake->own_name);
+    snprintf(unready, sizeof unready, "%ld.%u.new", (long)getpid(), own_number);
+    snprintf(wake->own_name, sizeof wake->own_name, "%ld.%u.wake", (long)getpid(), own_number);
+    (void)unlinkat(wake->folder, unready, 0);
+    if (mkfifoat(wake->folder, unready, 0600) != 0)
+        return fail(e, QUEUE_UNAVAILABLE, "making run/%s: %m", unready);
+    wake->own = openat(wake->folder, unready, O_RDWR | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
+    if (wake->own >= 0 && renameat(wake->folder, unready, wake->folder, wake->own_name) == 0)
+        return true;
+    fail(e, QUEUE_UNAVAILABLE, "opening run/%s: %m", unready);
+    (void)unlinkat(wake->folder, unready, 0);
+    return false;
 }
 
 Wake *
