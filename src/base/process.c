@@ -125,6 +125,7 @@ process_begin(bool dies_with_parent, pid_t parent)
 
     open_standard_fds();
     umask(0077);
+    (void)prctl(PR_SET_NAME, "rowferry", 0, 0, 0); /* else it is called after /proc/self/exe */
     (void)setrlimit(RLIMIT_CORE, &no_core);
     if (!SANITIZED) /* LeakSanitizer traces its own process. */
         (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);

@@ -24,6 +24,8 @@ enum {
     SEND_WAIT_MS = 30000,
     LOOK_MS = 100,
     CONFIG_BYTES_MAX = 16 << 20,
+    TYPE_BYTES_MAX = 8 << 20,
+    KEPT_BYTES_MAX = 4 << 20, /* of a task's memory, for the next one */
 };
 
 typedef struct {
@@ -31,6 +33,10 @@ typedef struct {
     const Kinds *kinds;
     const Config *config;
     Arena *process;
+    Arena *task;        /* rewound between two tasks, so that small ones need no new memory */
+    Arena *of_type;     /* the definition of the last task; most often the next has the same */
+    json_t *definition; /* NULL: none */
+    const ExportType *type;
     const StorageKind *storage_kind;
     Storage *storage;
     int socket;
@@ -261,6 +267,26 @@ run_pipeline(Child *c, const json_t *run, const ExportRequest *request, Arena *t
            export_run(&plan, &c->watch, task, result, e);
 }
 
+static const ExportType *
+read_type(Child *c, json_t *definition, Err *e)
+{
+    if (c->definition && json_equal(c->definition, definition))
+        return c->type;
+    json_decref(c->definition);
+    c->definition = NULL;
+    arena_free(c->of_type);
+    if (!(c->of_type = arena_new(TYPE_BYTES_MAX))) {
+        fail(e, MEMORY_LIMIT, "no memory for a definition");
+        return NULL;
+    }
+    c->definition = json_incref(definition);
+    if ((c->type = type_from_json(c->definition, c->of_type, e)))
+        return c->type;
+    json_decref(c->definition);
+    c->definition = NULL;
+    return NULL;
+}
+
 static bool
 set_done(const Child *c, uint64_t rows, uint64_t bytes, const char *result, json_t **done, Err *e)
 {
@@ -292,12 +318,12 @@ run_export(Child *c, const json_t *run, Arena *task, json_t **done, Err *e)
 {
     const char *text = json_text_or(run, "request", ""), *further;
     const char *sealed = json_text_or(run, "sealed", NULL);
-    const json_t *definition = json_object_get(run, "definition");
+    json_t *definition = json_object_get(run, "definition");
     json_t *asked = json_parse(text, strlen(text), 32, e);
     const ExportType *type = NULL;
     ExportRequest request;
     ExportResult result;
-    bool ok = asked && (!definition || (type = type_from_json(definition, task, e))) &&
+    bool ok = asked && (!definition || (type = read_type(c, definition, e))) &&
               (!type || request_from_json(asked, type, task, &request, e));
 
     if (sealed) {
@@ -339,10 +365,23 @@ failed_frame(const Child *c, const Err *e)
         e->links ? e->link[0].where : "", "chain", chain);
 }
 
+static Arena *
+take_arena(Child *c)
+{
+    if (c->task && arena_peak_bytes(c->task) > KEPT_BYTES_MAX) {
+        arena_free(c->task);
+        c->task = NULL;
+    }
+    if (!c->task)
+        c->task = arena_new((size_t)c->config->task_memory_limit_bytes);
+    return c->task;
+}
+
 static bool
 run_task(Child *c, const json_t *run, Err *fatal)
 {
-    Arena *task = arena_new((size_t)c->config->task_memory_limit_bytes);
+    Arena *task = take_arena(c);
+    ArenaMark mark = task ? arena_mark(task) : (ArenaMark){0};
     json_t *done = NULL;
     Err e = {0};
     bool ok;
@@ -356,8 +395,10 @@ run_task(Child *c, const json_t *run, Err *fatal)
         ok = run_sweep(c, task, &done, &e);
     else
         ok = run_export(c, run, task, &done, &e);
-    atomic_store_explicit(&c->page->peak_bytes, process_peak_bytes(), memory_order_relaxed);
-    arena_free(task);
+    if (!c->publishes)
+        atomic_store_explicit(&c->page->peak_bytes, process_peak_bytes(), memory_order_relaxed);
+    if (task)
+        arena_rewind(task, mark);
     return say(c, ok ? done : failed_frame(c, &e), fatal);
 }
 
@@ -446,6 +487,9 @@ child_run(const Kinds *kinds, pid_t parent)
     if (c.storage)
         c.storage_kind->close(c.storage);
     buf_free(&c.in);
+    json_decref(c.definition);
+    arena_free(c.of_type);
+    arena_free(c.task);
     arena_free(c.process);
     munmap(c.page, sizeof *c.page);
     return ok ? 0 : 1;
