@@ -114,8 +114,8 @@ find_block(Arena *a, size_t bytes)
     return true;
 }
 
-void *
-arena_alloc(Arena *a, size_t bytes, Err *e)
+static void *
+take(Arena *a, size_t bytes, bool zeroed, Err *e)
 {
     size_t rounded;
     void *memory;
@@ -133,8 +133,21 @@ arena_alloc(Arena *a, size_t bytes, Err *e)
     }
     memory = a->now->bytes + a->now->used_bytes;
     a->now->used_bytes += rounded;
-    memset(memory, 0, rounded);
+    if (zeroed)
+        memset(memory, 0, rounded);
     return memory;
+}
+
+void *
+arena_alloc(Arena *a, size_t bytes, Err *e)
+{
+    return take(a, bytes, true, e);
+}
+
+void *
+arena_alloc_bare(Arena *a, size_t bytes, Err *e)
+{
+    return take(a, bytes, false, e);
 }
 
 void *

@@ -31,6 +31,10 @@ void arena_free(Arena *a); /* NULL is fine */
 /* Zeroed and aligned for any type. NULL, and ERR_MEMORY_LIMIT in `e`, past the limit. */
 void *arena_alloc(Arena *a, size_t bytes, Err *e) MUST_CHECK;
 
+/* The same, not zeroed: for large buffers that are written before they are read, so that a small
+ * export does not touch all of it. */
+void *arena_alloc_bare(Arena *a, size_t bytes, Err *e) MUST_CHECK;
+
 /* count * bytes, checked for overflow. */
 void *arena_alloc_array(Arena *a, size_t count, size_t bytes, Err *e) MUST_CHECK;
 

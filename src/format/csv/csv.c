@@ -427,7 +427,7 @@ csv_open(const Schema *schema, const EncoderOptions *options, Sink *sink, Arena 
 {
     Csv *csv = arena_alloc(task, sizeof *csv, e);
 
-    if (!csv || !(csv->block = arena_alloc(task, BLOCK_BYTES, e)) ||
+    if (!csv || !(csv->block = arena_alloc_bare(task, BLOCK_BYTES, e)) ||
         !(csv->put = arena_alloc_array(task, schema->columns, sizeof *csv->put, e)))
         return NULL;
     csv->base = (Encoder){.kind = &format_csv, .sink = sink};
