@@ -42,7 +42,8 @@ struct Slot {
     int socket, pid_fd, page_fd;
     FramePage *page;
     Buf in, out;
-    json_t *frame; /* what slot_hear lent */
+    json_t *frame;      /* what slot_hear lent */
+    json_t *definition; /* that this child got last: it is not sent twice in a row */
 
     unsigned runs;
     int64_t run; /* number of the run */
@@ -115,7 +116,8 @@ forget_child(Slot *s)
     buf_clear(&s->in);
     buf_clear(&s->out);
     json_decref(s->frame);
-    s->frame = NULL;
+    json_decref(s->definition);
+    s->frame = s->definition = NULL;
 }
 
 void
@@ -247,6 +249,21 @@ slot_pid_fd(const Slot *s)
     return s->pid_fd;
 }
 
+static void
+send_definition_once(Slot *s, json_t *frame)
+{
+    json_t *definition = json_object_get(frame, "definition");
+
+    if (!definition)
+        return;
+    if (definition == s->definition) {
+        json_object_set_new(frame, "definition", json_true());
+        return;
+    }
+    json_decref(s->definition);
+    s->definition = json_incref(definition);
+}
+
 bool
 slot_run(Slot *s, const json_t *run, int64_t deadline_ms, uint64_t memory_bytes, Err *e)
 {
@@ -267,6 +284,7 @@ slot_run(Slot *s, const json_t *run, int64_t deadline_ms, uint64_t memory_bytes,
     s->memory_bytes = memory_bytes;
     s->started_ms = s->memory_look_ms = s->heartbeat_ms = time_now_ms();
     s->heartbeat = atomic_load(&s->page->heartbeat);
+    send_definition_once(s, frame);
     json_object_set_new(frame, "op", json_string("run"));
     json_object_set_new(frame, "run", json_integer(s->run));
     json_object_set_new(frame, "deadline_ms", json_integer(deadline_ms));

@@ -460,6 +460,7 @@ queue_contract_plays(const QueueContract *contract, int argc, char **argv, int *
     if (argc < 5)
         return false;
     bench = contract;
+    process_begin(true, getppid()); /* a test that fails leaves nothing behind */
     if (strcmp(argv[1], "fire") == 0)
         *status = play_fire(argv[2], argv[3]);
     else if (strcmp(argv[1], "sleep") == 0)

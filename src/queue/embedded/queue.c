@@ -284,11 +284,27 @@ typedef struct {
     uint64_t born;
 } Lease;
 
+/* Whether it is this very process: that need not be asked of the system each time. */
+static bool
+is_own(const Lease *lease)
+{
+    static _Thread_local pid_t own;
+    static _Thread_local uint64_t born;
+
+    if (lease->pid != getpid())
+        return false;
+    if (own != lease->pid) {
+        born = process_born(lease->pid);
+        own = lease->pid;
+    }
+    return lease->born == born;
+}
+
 static bool
 owner_is_gone(const Lease *lease)
 {
     return !lease->boot || strcmp(lease->boot, time_boot_id()) != 0 ||
-           process_born(lease->pid) != lease->born;
+           (!is_own(lease) && process_born(lease->pid) != lease->born);
 }
 
 static bool
