@@ -102,7 +102,7 @@ lease_is_up(const Worker *w)
 static bool
 needs_renewal(const Task *t)
 {
-    return (t->renews || t->tells) && (t->step == STEP_RUNS || t->step == STEP_PUBLISHES ||
+    return !t->lost && (t->renews || t->tells) && (t->step == STEP_RUNS || t->step == STEP_PUBLISHES ||
                                           t->step == STEP_WAITS || t->step == STEP_PREPARES);
 }
 

@@ -566,11 +566,15 @@ task_failed(Worker *w, Task *t, const json_t *frame, const Err *why)
 void
 task_orphaned(Worker *w, Task *t, const Err *why)
 {
+    Err lost = {0};
+
     t->has_write = false;
+    /* A limit that ends a run does not end what is prepared: its file may be visible. */
+    fail(&lost, WORKER_LOST, "its child ended while it published: %s", err_root(why));
     if (t->lost)
         forget(w, t);
     else if (is_prepared(t)) /* whether it is visible already, the next child finds out */
-        publish_again(w, t, why);
+        publish_again(w, t, &lost);
     else
         end_badly(w, t, why);
 }

@@ -96,6 +96,8 @@ moody_publish(Storage *s, const char *sealed, Sink *object, Err *e)
     ok = storage_file.publish(s, sealed, object, e);
     if (strcmp(mood, "die-after") == 0)
         raise(SIGKILL);
+    while (strcmp(mood, "hang-after") == 0)
+        pause();
     if (strcmp(mood, "parent-dies-after") == 0) {
         kill(getppid(), SIGKILL);
         pause();
@@ -444,6 +446,25 @@ test_steps(void **state)
     stop_worker(SIGTERM, 0);
 }
 
+/* The time limit is the run's: what is visible already has not failed. */
+static void
+test_time_limit_while_publishing(void **state)
+{
+    QueueRecord r;
+
+    (void)state;
+    write_file(data, "mood", "hang-after");
+    start_worker("1");
+    put_task("t-1", QUEUE_TASK_EXPORT, "tiny",
+        "{\"export_type\":\"tiny\",\"user_id\":\"u\",\"format\":\"csv\",\"compression\":\"none\","
+        "\"params\":{},\"time_limit_ms\":1000,\"url_ttl_ms\":60000,\"retain_ms\":86400000}",
+        NULL);
+    r = wait_for_phase("t-1", QUEUE_COMPLETED);
+    assert_int_equal(r.attempt, 1);
+    assert_true(is_visible(&r));
+    stop_worker(SIGTERM, 0);
+}
+
 /* reliability.md, A15 */
 static void
 test_poison(void **state)
@@ -685,6 +706,7 @@ main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         EACH(test_export),
         EACH(test_steps),
+        EACH(test_time_limit_while_publishing),
         EACH(test_poison),
         EACH(test_refused),
         EACH(test_sweep),
