@@ -494,7 +494,8 @@ child_run(const Kinds *kinds, pid_t parent)
 
     (void)parent;
     sigaction(SIGTERM, &on_term, NULL);
-    (void)signal(SIGINT, SIG_IGN); /* Ctrl-C is the parent's to judge */
+    (void)signal(SIGINT, SIG_IGN); /* Ctrl-C and Ctrl-\ are the parent's to judge */
+    (void)signal(SIGQUIT, SIG_IGN);
     c.page = mmap(NULL, sizeof *c.page, PROT_READ | PROT_WRITE, MAP_SHARED, FRAME_PAGE_FD, 0);
     if (c.page == MAP_FAILED || !(c.process = arena_new(CONFIG_BYTES_MAX)))
         return 1;

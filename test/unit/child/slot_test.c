@@ -434,6 +434,26 @@ test_killed_in_mid_run(void **state)
     slot_free(s);
 }
 
+/* What a terminal sends to all of its processes is the parent's to judge. */
+static void
+test_keys_of_a_terminal(void **state)
+{
+    Slot *s = start_ready(NULL);
+    const json_t *frame;
+    Err why = {0};
+
+    (void)state;
+    set_query(endless);
+    hand_out(s, "t-1", NULL, 60000, 1 << 30);
+    assert_int_equal(kill(slot_pid(s), SIGINT), 0);
+    assert_int_equal(kill(slot_pid(s), SIGQUIT), 0);
+    assert_int_equal(kill(slot_pid(s), SIGHUP), 0);
+    slot_cancel(s, ERR_GIVEN_BACK);
+    must_hear(s, SLOT_FAILED, &frame, &why);
+    assert_int_equal(why.code, ERR_GIVEN_BACK);
+    slot_free(s);
+}
+
 static void
 test_quits(void **state)
 {
@@ -571,6 +591,7 @@ main(int argc, char **argv)
         EACH(test_time_limit),
         EACH(test_memory_limit),
         EACH(test_killed_in_mid_run),
+        EACH(test_keys_of_a_terminal),
         EACH(test_quits),
         EACH(test_is_worn),
         EACH(test_hangs),
