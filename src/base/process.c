@@ -12,6 +12,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/text.h"
@@ -102,6 +103,7 @@ process_start(const ProcessStart *start, Process *process, Err *e)
     if (process->pid_fd < 0) {
         fail(e, INTERNAL, "cannot watch a %s process: %m", start->args[0]);
         kill(process->pid, SIGKILL);
+        (void)waitpid(process->pid, NULL, 0);
         return false;
     }
     (void)fcntl(process->pid_fd, F_SETFD, FD_CLOEXEC);
@@ -209,6 +211,18 @@ process_born(pid_t pid)
     while (field < 22 && (at = strchr(at + 1, ' ')))
         field++;
     return at ? strtoull(at + 1, NULL, 10) : 0;
+}
+
+bool
+process_may_live(pid_t pid, uint64_t born)
+{
+    uint64_t found;
+
+    errno = 0;
+    found = process_born(pid);
+    if (found == 0 && errno != 0 && errno != ENOENT && errno != ESRCH)
+        return true;
+    return found == born;
 }
 
 unsigned

@@ -47,6 +47,10 @@ uint64_t process_peak_bytes(void);
  * process for ever within one boot. 0 if there is none. */
 uint64_t process_born(pid_t pid);
 
+/* False: the process that had this pid and was born then is gone for certain. What cannot be told
+ * (no descriptor left, no /proc) is true. */
+bool process_may_live(pid_t pid, uint64_t born) MUST_CHECK;
+
 /* Number of processors this process may use. */
 unsigned process_cores(void);
 

@@ -304,7 +304,7 @@ static bool
 owner_is_gone(const Lease *lease)
 {
     return !lease->boot || strcmp(lease->boot, time_boot_id()) != 0 ||
-           (!is_own(lease) && process_born(lease->pid) != lease->born);
+           (!is_own(lease) && !process_may_live(lease->pid, lease->born));
 }
 
 static bool

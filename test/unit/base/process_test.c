@@ -291,6 +291,25 @@ test_what_is_known_of_a_process(void **state)
     close(process.pid_fd);
 }
 
+/* Who has no descriptor left to look with must not take the living for dead. */
+static void
+test_whether_a_process_is_gone(void **state)
+{
+    uint64_t born = process_born(getpid());
+    struct rlimit before, none;
+
+    (void)state;
+    assert_true(process_may_live(getpid(), born));
+    assert_false(process_may_live(getpid(), born + 1)); /* its pid was given to another */
+    assert_false(process_may_live(999999999, born));
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    none = (struct rlimit){0, before.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    assert_true(process_may_live(getpid(), born));
+    assert_true(process_may_live(getppid(), born));
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+}
+
 static void
 test_forgetting(void **state)
 {
@@ -319,6 +338,7 @@ main(int argc, char **argv)
         cmocka_unit_test(test_first_acts),
         cmocka_unit_test(test_too_much),
         cmocka_unit_test(test_what_is_known_of_a_process),
+        cmocka_unit_test(test_whether_a_process_is_gone),
         cmocka_unit_test(test_forgetting),
     };
 
