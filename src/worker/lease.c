@@ -102,8 +102,9 @@ lease_is_up(const Worker *w)
 static bool
 needs_renewal(const Task *t)
 {
-    return !t->lost && (t->renews || t->tells) && (t->step == STEP_RUNS || t->step == STEP_PUBLISHES ||
-                                          t->step == STEP_WAITS || t->step == STEP_PREPARES);
+    return !t->lost && (t->renews || t->tells) &&
+           (t->step == STEP_RUNS || t->step == STEP_PUBLISHES || t->step == STEP_WAITS ||
+               t->step == STEP_PREPARES);
 }
 
 static QueueWrite
