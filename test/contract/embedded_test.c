@@ -6,12 +6,14 @@
 #include <signal.h>
 #include <sqlite3.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -392,6 +394,57 @@ test_locked(void **state)
     arena_free(arena);
 }
 
+/* The roles of a first start come to a new folder at the same moment: all get their handle. */
+enum { STARTERS = 8, STARTS = 200, STEP_US = 50, STEPS = 40 };
+
+/* In a process of its own, and its exit status: the locks of SQLite's files are between processes.
+ * It ends as it is: closing would give the others time. */
+static int
+start(const char *place, const atomic_bool *gate, int wait_us)
+{
+    const QueueSpec spec = {.dir = place, .writes = true, .busy_ms = BUSY_MS};
+    Err e = {0};
+
+    while (!atomic_load(gate))
+        continue;
+    (void)usleep((useconds_t)wait_us);
+    if (queue_embedded.open(&spec, &e))
+        return 0;
+    fprintf(stderr, "%s\n", err_root(&e));
+    return 1;
+}
+
+static void
+test_first_opened_by_many(void **state)
+{
+    const char *place = fresh();
+    atomic_bool *gate =
+        mmap(NULL, sizeof *gate, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+    (void)state;
+    assert_ptr_not_equal(gate, MAP_FAILED);
+    for (int round = 0; round < STARTS; round++) {
+        int failed = 0, status;
+
+        atomic_store(gate, false);
+
+        for (int i = 0; i < STARTERS; i++) {
+            pid_t pid = fork();
+
+            assert_true(pid >= 0);
+            if (pid == 0)
+                _exit(start(place, gate, i * (round % STEPS) * STEP_US));
+        }
+        atomic_store(gate, true);
+        while (wait(&status) > 0)
+            failed += status != 0;
+        assert_int_equal(failed, 0);
+        remove_tree(place);
+        assert_int_equal(mkdir(place, 0700), 0);
+    }
+    (void)munmap(gate, sizeof *gate);
+}
+
 /* Signals that come meanwhile do not cut the wait short. */
 static volatile sig_atomic_t rings;
 
@@ -646,6 +699,7 @@ main(int argc, char **argv)
         cmocka_unit_test(test_read_only_folder),
         cmocka_unit_test(test_no_room),
         cmocka_unit_test(test_locked),
+        cmocka_unit_test(test_first_opened_by_many),
         cmocka_unit_test(test_signals_while_locked),
         cmocka_unit_test(test_owner_is_gone),
         cmocka_unit_test(test_other_boot),
