@@ -52,7 +52,7 @@ step build-fuzz make -j"$jobs" BUILD=fuzz fuzzers
 counted replay make --no-print-directory replay
 step docs make --no-print-directory docs-check
 counted story bash tools/story.sh
-ROWFERRY_PROGRAM=$PWD/build/asan/rowferry counted story-asan bash tools/story.sh -m asan
+ROWFERRY_PROGRAM=$PWD/build/asan/rowferry counted story-asan bash tools/story.sh -m asan test/story
 ROUNDS=20 counted chaos bash tools/story.sh test/chaos
 
 if [ "${CI:-}" = true ] && [ "$skipped" -gt 0 ]; then
