@@ -18,6 +18,7 @@ struct Writer {
     WriterJob *first, **end; /* the line */
     size_t waiting;
     bool ends;
+    Err down; /* no links: the queue has answered all that this group asked of it */
     QueuePut put[GROUP_MAX];
     QueueCancel cancel[GROUP_MAX];
 };
@@ -52,6 +53,16 @@ note(WriterJob *job, bool ok, const Err *e)
         job->e = *e;
 }
 
+/* A queue that cannot be reached may take seconds to say so; it is said once for the whole group,
+ * for the last in it is not to wait for each of those before. */
+static bool
+heard(Writer *w, bool ok, const Err *e)
+{
+    if (!ok && e->code == ERR_QUEUE_UNAVAILABLE)
+        w->down = *e;
+    return ok;
+}
+
 /* The group's arena ends with the group; the answer's text goes on in the job's. */
 static void
 note_put(WriterJob *job, const QueuePut *put)
@@ -73,7 +84,7 @@ write_puts(Writer *w, WriterJob *group)
             w->put[count++] = job->as.put;
     if (count == 0)
         return;
-    ok = w->kind->put(w->queue, w->put, count, w->arena, &e);
+    ok = heard(w, w->kind->put(w->queue, w->put, count, w->arena, &e), &e);
     for (WriterJob *job = group; job; job = job->next) {
         if (job->op != WRITER_PUT)
             continue;
@@ -95,7 +106,8 @@ write_cancels(Writer *w, WriterJob *group)
             w->cancel[count++] = job->as.cancel;
     if (count == 0)
         return;
-    ok = w->kind->cancel(w->queue, w->cancel, count, &e);
+    e = w->down;
+    ok = !e.links && heard(w, w->kind->cancel(w->queue, w->cancel, count, &e), &e);
     for (WriterJob *job = group; job; job = job->next) {
         if (job->op != WRITER_CANCEL)
             continue;
@@ -110,12 +122,14 @@ static void
 write_others(Writer *w, WriterJob *group)
 {
     for (WriterJob *job = group; job; job = job->next) {
-        Err e = {0}, uncounted = {0};
+        Err e = w->down, uncounted = {0};
+        bool up = !e.links;
 
         if (job->op == WRITER_CHECK) {
-            note(job, w->kind->check(w->queue, &job->as.promise, &e), &e);
+            note(job, up && heard(w, w->kind->check(w->queue, &job->as.promise, &e), &e), &e);
         } else if (job->op == WRITER_EXPIRE) {
-            note(job, w->kind->expire(w->queue, &job->as.expire.key, 1, &e), &e);
+            note(
+                job, up && heard(w, w->kind->expire(w->queue, &job->as.expire.key, 1, &e), &e), &e);
             if (job->ok && job->as.expire.totals > 0 &&
                 !w->kind->add(w->queue, job->as.expire.total, job->as.expire.totals, &uncounted))
                 log_event(LOG_WARNING, "queue.not_counted", log_err(&uncounted));
@@ -145,6 +159,7 @@ run(void *with)
     ArenaMark start = arena_mark(w->arena);
 
     while ((group = take_group(w))) {
+        err_clear(&w->down);
         write_puts(w, group);
         write_cancels(w, group);
         write_others(w, group);

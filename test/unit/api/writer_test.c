@@ -22,7 +22,7 @@ static struct {
     Queue base;
     pthread_mutex_t lock;
     pthread_cond_t news;
-    bool gate_is_shut, is_broken;
+    bool gate_is_shut, is_broken, is_away;
     size_t entries[CALLS_MAX]; /* of each put and cancel */
     size_t calls, expired;
     bool open;
@@ -50,7 +50,7 @@ fake_close(Queue *q)
 static bool
 note_call(size_t entries, Err *e)
 {
-    bool broken;
+    bool broken, away;
 
     pthread_mutex_lock(&fake.lock);
     fake.entries[fake.calls++ % CALLS_MAX] = entries;
@@ -58,7 +58,10 @@ note_call(size_t entries, Err *e)
     while (fake.gate_is_shut)
         pthread_cond_wait(&fake.news, &fake.lock);
     broken = fake.is_broken;
+    away = fake.is_away;
     pthread_mutex_unlock(&fake.lock);
+    if (away)
+        return fail_code(e, ERR_QUEUE_UNAVAILABLE, "waited for 2 s");
     return !broken || fail_code(e, ERR_STORAGE_FULL, "the disk is full");
 }
 
@@ -93,18 +96,16 @@ fake_expire(Queue *q, const char *const *key, size_t keys, Err *e)
 {
     (void)q;
     (void)key;
-    (void)e;
     fake.expired += keys;
-    return true;
+    return note_call(keys, e);
 }
 
 static bool
 fake_check(Queue *q, const char **promise, Err *e)
 {
     (void)q;
-    (void)e;
     *promise = "kept";
-    return true;
+    return note_call(1, e);
 }
 
 static const QueueKind queue_fake = {.name = "fake",
@@ -150,7 +151,7 @@ hanging_writer(Arena *arena, WriterJob *first)
     Err e = {0};
 
     fake.calls = fake.expired = 0;
-    fake.is_broken = false;
+    fake.is_broken = fake.is_away = false;
     fake.gate_is_shut = true;
     atomic_store(&done, 0);
     w = writer_new(&queue_fake, &(QueueSpec){.dir = "-"}, arena, &e);
@@ -243,6 +244,48 @@ test_a_failed_group_fails_all_of_it(void **state)
         assert_int_equal(job[i].e.code, ERR_STORAGE_FULL);
     }
     assert_true(writer_end(w, 5));
+    arena_free(arena);
+}
+
+/* A stopped process may hold the lock: each try takes seconds, so there is one for all that wait.
+ */
+static void
+test_a_queue_that_is_away_is_asked_once(void **state)
+{
+    static const WriterOp ops[] = {WRITER_PUT, WRITER_CANCEL, WRITER_EXPIRE, WRITER_CHECK};
+    static WriterJob first, job[40];
+    Arena *arena = arena_new(16 << 20);
+    Err e = {0};
+
+    (void)state;
+    for (size_t from = 0; from < 3; from++) { /* the first that is asked: put, cancel, expire */
+        Writer *w = hanging_writer(arena, &first);
+
+        for (size_t i = 0; i < 40; i++) {
+            job[i] =
+                (WriterJob){.op = ops[from + i % (4 - from)], .arena = arena, .done = count_done};
+            if (job[i].op == WRITER_PUT)
+                job[i].as.put.id = "new";
+            else if (job[i].op == WRITER_CANCEL)
+                job[i].as.cancel.id = "known";
+            assert_true(writer_add(w, &job[i], &e));
+        }
+        fake.is_away = true;
+        open_gate();
+        assert_true(comes_to(&done, 41));
+        assert_int_equal(fake.calls, 2);
+        for (size_t i = 0; i < 40; i++) {
+            assert_false(job[i].ok);
+            assert_int_equal(job[i].e.code, ERR_QUEUE_UNAVAILABLE);
+        }
+        /* The next group asks anew. */
+        fake.is_away = false;
+        job[0] = (WriterJob){.op = WRITER_CHECK, .done = count_done};
+        assert_true(writer_add(w, &job[0], &e));
+        assert_true(comes_to(&done, 42));
+        assert_true(job[0].ok);
+        assert_true(writer_end(w, 5));
+    }
     arena_free(arena);
 }
 
@@ -360,6 +403,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_what_waits_is_written_together),
         cmocka_unit_test(test_a_failed_group_fails_all_of_it),
+        cmocka_unit_test(test_a_queue_that_is_away_is_asked_once),
         cmocka_unit_test(test_the_line_is_bounded),
         cmocka_unit_test(test_deletes_and_checks),
         cmocka_unit_test(test_a_queue_that_cannot_be_opened),
