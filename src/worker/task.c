@@ -122,6 +122,7 @@ static void
 forget(Worker *w, Task *t)
 {
     leave_place(w, t);
+    w->may_take = w->at_once = true; /* there may be a free child that waits for this room */
     arena_free(t->arena);
     *t = (Task){0};
 }

@@ -256,9 +256,10 @@ static void
 wait_and_hear(Worker *w)
 {
     struct epoll_event events[EVENTS_MAX];
-    int64_t wait_ms = next_ms(w) - time_now_ms();
+    int64_t wait_ms = w->at_once ? 0 : next_ms(w) - time_now_ms();
     int count = epoll_wait(w->epoll, events, EVENTS_MAX, wait_ms > 0 ? (int)wait_ms : 0);
 
+    w->at_once = false;
     for (int i = 0; i < count; i++) {
         size_t number = (size_t)(events[i].data.u64 >> FD_OF_BITS);
 

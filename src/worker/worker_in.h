@@ -121,6 +121,7 @@ typedef struct {
     bool news;     /* the queue said that something changed */
     bool may_take; /* something changed: look for tasks */
     bool backlog;  /* the last look found as many as were wanted */
+    bool at_once;  /* take a further turn before waiting */
     int64_t news_ms, tick_ms, renew_ms, net_ms, due_ms;
 
     Stop stop;
