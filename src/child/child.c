@@ -14,6 +14,7 @@
 #include "base/process.h"
 #include "base/time.h"
 #include "child/frame.h"
+#include "child/permit.h"
 #include "export/pipeline.h"
 #include "export/result.h"
 #include "export/sweep.h"
@@ -23,6 +24,7 @@ enum {
     GO_WAIT_MS = 30000,
     SEND_WAIT_MS = 30000,
     LOOK_MS = 100,
+    PERMIT_LOOK_MS = 20,
     QUICK_MS = 20,
     PEAK_MS = 1000,
     CONFIG_BYTES_MAX = 16 << 20,
@@ -43,10 +45,11 @@ typedef struct {
     Storage *storage;
     int socket;
     FramePage *page;
+    Permits *permits; /* NULL: read at any time */
     Buf in;
     int64_t run;         /* number of the run; frames of earlier ones are void */
     int64_t deadline_ms; /* time_now_ms() clock; 0: none */
-    int64_t begun_ms;
+    int64_t begun_ms;    /* from the permit on */
     uint64_t peak_bytes; /* of this process, and when it was asked for */
     int64_t peak_ms;
     bool finishes;  /* this run has read its last row */
@@ -56,12 +59,17 @@ typedef struct {
 
 /* SIGTERM: the run that there is ends, and then the process. */
 static volatile sig_atomic_t terminated;
+static pid_t own_parent;
 
+/* Only the parent's counts: service managers and terminals tell every process of a group, and the
+ * parent is the one to say how exports end then. */
 static void
-note_signal(int number)
+note_signal(int number, siginfo_t *info, void *context)
 {
     (void)number;
-    terminated = 1;
+    (void)context;
+    if (info->si_pid == own_parent)
+        terminated = 1;
 }
 
 /* --- talking --- */
@@ -148,6 +156,29 @@ may_go_on(Child *c, Err *e)
     return true;
 }
 
+static void
+give_permit(Child *c)
+{
+    if (!c->permits || !atomic_load(&c->page->permit))
+        return;
+    atomic_store(&c->page->permit, 0);
+    permits_give(c->permits);
+}
+
+static bool
+take_permit(Child *c, Err *e)
+{
+    while (c->permits && !permits_take(c->permits, PERMIT_LOOK_MS)) {
+        atomic_fetch_add_explicit(&c->page->heartbeat, 1, memory_order_relaxed);
+        if (!may_go_on(c, e))
+            return false;
+    }
+    if (c->permits)
+        atomic_store(&c->page->permit, 1);
+    c->begun_ms = time_now_ms();
+    return true;
+}
+
 static bool
 child_goes_on(Watch *w, Stage stage, uint64_t rows, uint64_t bytes, Err *e)
 {
@@ -161,9 +192,13 @@ child_goes_on(Watch *w, Stage stage, uint64_t rows, uint64_t bytes, Err *e)
         return false;
     if (stage != STAGE_FINISHING || c->finishes)
         return true;
-    /* The parent may let another child query while this one waits for the disk. */
+    /* Another child may read while this one waits for the disk. */
     c->finishes = true;
-    return say(c, json_pack("{s:s, s:I}", "op", "finishing", "run", (json_int_t)c->run), e);
+    give_permit(c);
+    return say(c,
+        json_pack("{s:s, s:I, s:I}", "op", "finishing", "run", (json_int_t)c->run, "read_ms",
+            (json_int_t)(time_now_ms() - c->begun_ms)),
+        e);
 }
 
 static void
@@ -282,7 +317,7 @@ run_pipeline(Child *c, const json_t *run, const ExportRequest *request, Arena *t
 
     return plan_make(request, &source, c->kinds, c->storage_kind, c->storage,
                json_text_or(run, "key", ""), &mark, task, &plan, e) &&
-           export_run(&plan, &c->watch, task, result, e);
+           take_permit(c, e) && export_run(&plan, &c->watch, task, result, e);
 }
 
 static const ExportType *
@@ -412,6 +447,7 @@ run_task(Child *c, const json_t *run, Err *fatal)
         ok = run_sweep(c, task, &done, &e);
     else
         ok = run_export(c, run, task, &done, &e);
+    give_permit(c);
     if (!c->finishes)
         note_peak(c);
     if (task)
@@ -474,7 +510,8 @@ serve(Child *c, Err *e)
 int
 child_run(const Kinds *kinds, pid_t parent)
 {
-    struct sigaction on_term = {.sa_handler = note_signal}; /* no SA_RESTART: poll() is to end */
+    /* No SA_RESTART: poll() is to end. */
+    struct sigaction on_term = {.sa_sigaction = note_signal, .sa_flags = SA_SIGINFO};
     Child c = {
         .watch =
             {
@@ -492,11 +529,12 @@ child_run(const Kinds *kinds, pid_t parent)
     Err e = {0};
     bool ok;
 
-    (void)parent;
+    own_parent = parent;
     sigaction(SIGTERM, &on_term, NULL);
     (void)signal(SIGINT, SIG_IGN); /* Ctrl-C and Ctrl-\ are the parent's to judge */
     (void)signal(SIGQUIT, SIG_IGN);
     c.page = mmap(NULL, sizeof *c.page, PROT_READ | PROT_WRITE, MAP_SHARED, FRAME_PAGE_FD, 0);
+    c.permits = permits_map(FRAME_PERMITS_FD);
     if (c.page == MAP_FAILED || !(c.process = arena_new(CONFIG_BYTES_MAX)))
         return 1;
     ok = serve(&c, &e);
@@ -509,6 +547,7 @@ child_run(const Kinds *kinds, pid_t parent)
     arena_free(c.of_type);
     arena_free(c.task);
     arena_free(c.process);
+    permits_unmap(c.permits);
     munmap(c.page, sizeof *c.page);
     return ok ? 0 : 1;
 }

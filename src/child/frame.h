@@ -17,6 +17,7 @@ enum {
     FRAME_HEAD_BYTES = 4,
     FRAME_SOCKET_FD = 3, /* in the child */
     FRAME_PAGE_FD = 4,
+    FRAME_PERMITS_FD = 5, /* permit.h; may be missing */
 };
 
 /* Written by the child but `asked`; read by the parent twice a second. No message, no system call
@@ -26,7 +27,8 @@ typedef struct {
     _Atomic uint32_t stage;
     _Atomic uint64_t rows, bytes, peak_bytes;
     _Atomic int64_t rows_estimated;
-    _Atomic uint32_t asked; /* by the parent: an ErrCode that says why to end; 0 goes on */
+    _Atomic uint32_t permit; /* 1: this child holds a permit */
+    _Atomic uint32_t asked;  /* by the parent: an ErrCode that says why to end; 0 goes on */
 } FramePage;
 
 /* Appends a frame, or nothing. Takes over `object` (NULL: no memory). */

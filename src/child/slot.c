@@ -39,7 +39,7 @@ struct Slot {
     const char *const *environment;
     ChildState state;
     pid_t pid;
-    int socket, pid_fd, page_fd;
+    int socket, pid_fd, page_fd, permits_fd;
     FramePage *page;
     Buf in, out;
     json_t *frame;      /* what slot_hear lent */
@@ -62,7 +62,7 @@ struct Slot {
 };
 
 Slot *
-slot_new(const Config *config, Err *e)
+slot_new(const Config *config, int permits_fd, Err *e)
 {
     Arena *arena = arena_new(64 << 10);
     Slot *s = arena ? arena_alloc(arena, sizeof *s, e) : NULL;
@@ -79,6 +79,7 @@ slot_new(const Config *config, Err *e)
         .socket = -1,
         .pid_fd = -1,
         .page_fd = -1,
+        .permits_fd = permits_fd,
         .in = buf_new(2 * FRAME_BYTES_MAX),
         .out = buf_new(OUT_BYTES_MAX),
     };
@@ -180,6 +181,7 @@ reset_page(Slot *s)
     atomic_store(&s->page->bytes, 0);
     atomic_store(&s->page->peak_bytes, 0);
     atomic_store(&s->page->rows_estimated, -1);
+    atomic_store(&s->page->permit, 0);
     atomic_store(&s->page->asked, ERR_NONE);
 }
 
@@ -188,7 +190,7 @@ slot_start(Slot *s, Err *e)
 {
     char own_pid[24];
     const char *args[] = {"child", own_pid, NULL};
-    int ends[2], fds[2];
+    int ends[2], fds[3];
     Process process;
     bool ok;
 
@@ -200,8 +202,11 @@ slot_start(Slot *s, Err *e)
     reset_page(s);
     fds[0] = ends[1];
     fds[1] = s->page_fd;
-    ok = process_start(
-        &(ProcessStart){.args = args, .environment = s->environment, .fds = fds, .fds_count = 2},
+    fds[2] = s->permits_fd;
+    ok = process_start(&(ProcessStart){.args = args,
+                           .environment = s->environment,
+                           .fds = fds,
+                           .fds_count = s->permits_fd >= 0 ? 3 : 2},
         &process, e);
     close(ends[1]);
     if (!ok) {
@@ -229,6 +234,19 @@ bool
 slot_is_running(const Slot *s)
 {
     return s->state == CHILD_RUNNING;
+}
+
+bool
+slot_has_begun(const Slot *s)
+{
+    return s->permits_fd < 0 || atomic_load(&s->page->stage) > STAGE_STARTING ||
+           slot_holds_permit(s);
+}
+
+bool
+slot_holds_permit(const Slot *s)
+{
+    return atomic_load(&s->page->permit) != 0;
 }
 
 pid_t

@@ -34,14 +34,17 @@ typedef struct {
     int64_t rows_estimated;
 } SlotProgress;
 
-Slot *slot_new(const Config *config, Err *e) MUST_CHECK; /* starts nothing */
-void slot_set_config(Slot *s, const Config *config);     /* for the next child */
-void slot_free(Slot *s);                                 /* kills what runs */
+/* `permits_fd`: permit.h; -1: no limit. It is the caller's, and open as long as the slot. */
+Slot *slot_new(const Config *config, int permits_fd, Err *e) MUST_CHECK; /* starts nothing */
+void slot_set_config(Slot *s, const Config *config);                     /* for the next child */
+void slot_free(Slot *s);                                                 /* kills what runs */
 
 /* Starts a child and sends `setup`. */
 bool slot_start(Slot *s, Err *e) MUST_CHECK;
 bool slot_is_idle(const Slot *s);
 bool slot_is_running(const Slot *s); /* has a task */
+bool slot_has_begun(const Slot *s);  /* its task waits for no permit (any more) */
+bool slot_holds_permit(const Slot *s);
 pid_t slot_pid(const Slot *s);
 int slot_fd(const Slot *s);     /* -1: no child */
 int slot_pid_fd(const Slot *s); /* -1: no child */

@@ -182,6 +182,12 @@ lease_reading(const Worker *w)
     return reading;
 }
 
+size_t
+lease_reading_max(const Worker *w)
+{
+    return w->read_ms < QUICK_MS ? w->places : w->running_max;
+}
+
 /* As many as may read, as there are children for, and as there is room for. */
 static size_t
 count_wanted(Worker *w, int64_t now_ms)
@@ -194,9 +200,9 @@ count_wanted(Worker *w, int64_t now_ms)
     }
     for (const Place *place = w->place; place < w->place + w->places; place++)
         children += place_is_free(place);
-    if (busy + waiting >= w->running_max)
+    if (busy + waiting >= lease_reading_max(w))
         return 0;
-    wanted = w->running_max - busy - waiting;
+    wanted = lease_reading_max(w) - busy - waiting;
     children = children > waiting ? children - waiting : 0;
     if (children == 0 && w->backlog && ++w->starved >= STARVED_MAX) {
         w->starved = 0;

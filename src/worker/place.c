@@ -8,7 +8,7 @@ bool
 place_open(Worker *w, Err *e)
 {
     for (size_t i = 0; i < w->places; i++)
-        if (!(w->place[i].slot = slot_new(w->config, e)))
+        if (!(w->place[i].slot = slot_new(w->config, w->permits_fd, e)))
             return false;
     return true;
 }
@@ -116,7 +116,7 @@ void
 place_hear(Worker *w, Place *place)
 {
     const json_t *frame;
-    bool was_ready;
+    bool was_ready, holds;
     SlotEvent event;
 
     do {
@@ -124,6 +124,7 @@ place_hear(Worker *w, Place *place)
         Task *t = place->task;
 
         frame = NULL;
+        holds = slot_holds_permit(place->slot);
         was_ready = slot_is_idle(place->slot) || slot_is_running(place->slot);
         event = slot_hear(place->slot, &frame, &why);
         if (event == SLOT_READY) {
@@ -132,10 +133,12 @@ place_hear(Worker *w, Place *place)
             if (place->leaves)
                 slot_quit(place->slot);
         } else if (event == SLOT_DIED) {
+            if (holds)
+                permits_give(w->permits);
             bury(w, place, was_ready, &why);
         } else if (t) {
             if (event == SLOT_FINISHES)
-                task_finishes(w, t);
+                task_finishes(w, t, frame);
             else if (event == SLOT_UPLOAD)
                 task_upload(w, t, frame);
             else if (event == SLOT_PREPARED)

@@ -433,8 +433,12 @@ note_first_row(Task *t)
 }
 
 void
-task_finishes(Worker *w, Task *t)
+task_finishes(Worker *w, Task *t, const json_t *frame)
 {
+    int64_t read_ms = json_int_or(frame, "read_ms", SLOW_MS);
+
+    if (!is_prepared(t) && !t->is_sweep) /* the middle of some eight */
+        w->read_ms += ((double)(read_ms < SLOW_MS ? read_ms : SLOW_MS) - w->read_ms) / 8;
     note_progress(t);
     note_first_row(t);
     t->finishes = true;
@@ -583,7 +587,7 @@ task_orphaned(Worker *w, Task *t, const Err *why)
 /* --- time passes --- */
 
 void
-task_tick(Task *t, int64_t now_ms)
+task_tick(Worker *w, Task *t, int64_t now_ms)
 {
     int progress = t->record.progress;
     uint64_t rows = t->record.rows;
@@ -591,6 +595,13 @@ task_tick(Task *t, int64_t now_ms)
 
     if (t->step != STEP_RUNS || t->stops)
         return;
+    if (!t->is_sweep && !slot_has_begun(t->place->slot)) {
+        if (now_ms - t->started_ms > AHEAD_MS) { /* those before it are not as quick as they were */
+            w->read_ms = SLOW_MS;
+            task_give_back(w, t);
+        }
+        return;
+    }
     note_progress(t);
     if (t->record.stage >= STAGE_STREAMING)
         note_first_row(t);

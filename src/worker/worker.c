@@ -204,10 +204,17 @@ hear_signals(Worker *w)
     struct signalfd_siginfo info;
 
     while (read(w->signals, &info, sizeof info) == (ssize_t)sizeof info) {
-        if (info.ssi_signo == SIGHUP)
+        /* A service manager that tells every process is no second word of our supervisor. */
+        bool is_echo =
+            w->config->supervisor > 0 && (pid_t)info.ssi_pid != (pid_t)w->config->supervisor;
+        bool is_second = is_echo ? false : w->stops_heard > 0;
+
+        if (info.ssi_signo == SIGHUP) {
             reload(w);
-        else
-            begin_stop(w, info.ssi_signo == SIGQUIT || w->stop != STOP_NOT);
+        } else {
+            w->stops_heard += !is_echo;
+            begin_stop(w, info.ssi_signo == SIGQUIT || is_second);
+        }
     }
 }
 
@@ -292,7 +299,7 @@ tick(Worker *w, int64_t now_ms)
         place_hear(w, place);
     }
     for (Task *t = w->task; t < w->task + w->tasks; t++)
-        task_tick(t, now_ms);
+        task_tick(w, t, now_ms);
 }
 
 /* Tasks that wait go to children that are free. */
@@ -304,10 +311,13 @@ hand_out(Worker *w, int64_t now_ms)
 
     if (w->stop != STOP_NOT)
         return;
+    if (reading == 0)
+        permits_reset(w->permits, (unsigned)w->running_max);
     for (Task *t = w->task; t < w->task + w->tasks; t++) {
         bool reads = t->record.phase != QUEUE_PREPARED;
 
-        if (t->step != STEP_WAITS || t->wait_ms > now_ms || (reads && reading++ >= w->running_max))
+        if (t->step != STEP_WAITS || t->wait_ms > now_ms ||
+            (reads && reading++ >= lease_reading_max(w)))
             continue;
         while (place < end && !place_is_free(place))
             place++;
@@ -406,7 +416,9 @@ make_tables(Worker *w, Err *e)
            (w->task = arena_alloc_array(w->process, w->tasks, sizeof *w->task, e)) &&
            (w->group = arena_alloc_array(w->process, w->tasks, sizeof *w->group, e)) &&
            (w->group_task = arena_alloc_array(w->process, w->tasks, sizeof *w->group_task, e)) &&
-           split_queues(w, e) && place_open(w, e);
+           split_queues(w, e) &&
+           (w->permits = permits_new((unsigned)w->running_max, &w->permits_fd, e)) &&
+           place_open(w, e);
 }
 
 static bool
@@ -444,6 +456,9 @@ close_all(Worker *w)
             log_event(LOG_WARNING, "queue.failed", log_err(&e));
         w->queue_kind->close(w->queue);
     }
+    permits_unmap(w->permits);
+    if (w->permits_fd >= 0)
+        close(w->permits_fd);
     if (w->epoll >= 0)
         close(w->epoll);
     if (w->signals >= 0)
@@ -462,6 +477,8 @@ worker_run(const Config *config, const Kinds *kinds, const ConfigArgs *args)
         .args = *args,
         .epoll = -1,
         .signals = -1,
+        .permits_fd = -1,
+        .read_ms = SLOW_MS,
         .due_ms = INT64_MAX};
     Err e = {0};
     int status = 0;

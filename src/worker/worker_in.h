@@ -19,6 +19,7 @@
 #include "base/arena.h"
 #include "base/log.h"
 #include "base/process.h"
+#include "child/permit.h"
 #include "child/slot.h"
 #include "config/config.h"
 #include "export/kinds.h"
@@ -35,8 +36,11 @@ enum {
     UNRENEWED_MS = 10000, /* then children stop, before the lease is over */
     TICK_MS = 500,        /* progress, memory, time limits; only while something runs */
     FIRST_TICK_MS = 100,  /* of a task that has just begun */
-    NET_MS = 1000,        /* the net below the queue's wake-ups */
-    NEWS_MS = 20,         /* cancels are looked for at most so often */
+    QUICK_MS = 5,         /* to read so long is next to nothing */
+    AHEAD_MS = 50,        /* and to wait so long for a permit is too long */
+    SLOW_MS = 1000,
+    NET_MS = 1000, /* the net below the queue's wake-ups */
+    NEWS_MS = 20,  /* cancels are looked for at most so often */
 };
 
 typedef enum {
@@ -104,8 +108,11 @@ typedef struct {
     unsigned queue_failures; /* in a row */
     int64_t queue_wait_ms;   /* not tried again before */
 
-    size_t running_max; /* exports that read at once */
-    Place *place;       /* the first running_max always have a child */
+    size_t running_max; /* exports that read at once: so many permits there are */
+    Permits *permits;
+    int permits_fd;
+    double read_ms; /* what reading took of late */
+    Place *place;   /* the first running_max always have a child */
     size_t places;
     unsigned starved; /* how often a task could have run, and there was no child for it */
     Task *task;
@@ -125,6 +132,7 @@ typedef struct {
     int64_t news_ms, tick_ms, renew_ms, net_ms, due_ms;
 
     Stop stop;
+    unsigned stops_heard;               /* signals */
     int64_t stop_ms, kill_ms, leave_ms; /* children end, are killed, nobody is waited for */
 } Worker;
 
@@ -138,10 +146,17 @@ int64_t worker_jitter(int64_t ms);
 /* --- lease.c --- */
 
 bool lease_open(Worker *w, Err *e) MUST_CHECK; /* opens the queue; true if it is open already */
-void lease_failed(Worker *w, const Err *e);   /* it did not answer: closed, and tried again later */
-bool lease_is_up(const Worker *w);            /* false: not now */
-void lease_write(Worker *w);                  /* everything that waits, as one group */
-size_t lease_reading(const Worker *w);        /* exports whose source is being read */
+void lease_failed(Worker *w, const Err *e); /* it did not answer: closed, and tried again later */
+bool lease_is_up(const Worker *w);          /* false: not now */
+void lease_write(Worker *w);                /* everything that waits, as one group */
+size_t lease_reading(const Worker *w);      /* exports whose source is being read, or soon */
+
+/*
+ * How many may be handed out and not have read their last row: as many as may read. Where reading
+ * takes next to nothing, more wait in children for their permit, so that a child reads on without
+ * its parent, which waits for the disk itself. Those that wait for long go back to the queue.
+ */
+size_t lease_reading_max(const Worker *w);
 void lease_take(Worker *w);                   /* for all children that are free */
 void lease_expect(Worker *w, int64_t due_us); /* a task is due then */
 void lease_hear(Worker *w);                   /* cancels */
@@ -154,11 +169,11 @@ void task_begin(Worker *w, const QueueRecord *record); /* copies it; it waits fo
 void task_run(Worker *w, Task *t, Place *place);
 void task_cancel(Worker *w, Task *t);
 void task_give_back(Worker *w, Task *t);
-void task_tick(Task *t, int64_t now_ms); /* looks at the child's page */
+void task_tick(Worker *w, Task *t, int64_t now_ms); /* looks at the child's page */
 void task_written(Worker *w, Task *t, const QueueWrite *write);
 
 /* What its child said. */
-void task_finishes(Worker *w, Task *t);
+void task_finishes(Worker *w, Task *t, const json_t *frame);
 void task_upload(Worker *w, Task *t, const json_t *frame);
 void task_prepared(Worker *w, Task *t, const json_t *frame);
 void task_done(Worker *w, Task *t, const json_t *frame);

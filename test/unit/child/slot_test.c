@@ -215,7 +215,7 @@ start(const char *mood)
         snprintf(home, sizeof home, "/mood/%s", mood);
         setenv("HOME", home, 1);
     }
-    s = slot_new(config, &e);
+    s = slot_new(config, -1, &e);
     assert_non_null(s);
     assert_true(slot_start(s, &e));
     assert_false(slot_is_idle(s));

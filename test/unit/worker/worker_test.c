@@ -684,6 +684,47 @@ test_many(void **state)
     stop_worker(SIGTERM, 0);
 }
 
+/* Where all were quick, tasks wait in children for their turn; behind a slow one they go back. */
+static void
+test_quick_behind_slow(void **state)
+{
+    enum { BEFORE = 200, AFTER = 20 };
+    int64_t until_ms;
+    char id[32];
+
+    (void)state;
+    for (int i = 0; i < BEFORE + AFTER; i++) {
+        snprintf(id, sizeof id, "t-%d", i);
+        put(id, "tiny");
+        if (i == BEFORE - 1)
+            put("slow", "endless");
+    }
+    start_worker("1");
+    (void)wait_for_phase("slow", QUEUE_RUNNING);
+    until_ms = time_now_ms() + 5000;
+    for (int i = BEFORE; i < BEFORE + AFTER;) {
+        ArenaMark mark = arena_mark(arena);
+        QueuePhase phase;
+
+        snprintf(id, sizeof id, "t-%d", i);
+        phase = find(id).phase;
+        i += phase == QUEUE_QUEUED || phase == QUEUE_COMPLETED; /* a few may have been before it */
+        arena_rewind(arena, mark);
+        assert_true(time_now_ms() < until_ms);
+        usleep(1000);
+    }
+    cancel("slow");
+    for (int i = 0; i < BEFORE + AFTER; i++) {
+        QueueRecord r;
+
+        snprintf(id, sizeof id, "t-%d", i);
+        r = wait_for_phase(id, QUEUE_COMPLETED);
+        assert_int_equal(r.attempt, 1);
+        assert_true(r.give_backs <= 1);
+    }
+    stop_worker(SIGTERM, 0);
+}
+
 static void
 test_wrong_start(void **state)
 {
@@ -716,6 +757,7 @@ main(int argc, char **argv)
         EACH(test_concurrency_of_a_type),
         EACH(test_reload),
         EACH(test_many),
+        EACH(test_quick_behind_slow),
         EACH(test_wrong_start),
     };
 
