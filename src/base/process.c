@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <spawn.h>
@@ -16,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/text.h"
+#include "base/time.h"
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define SANITIZED 1
@@ -211,6 +213,36 @@ process_born(pid_t pid)
     while (field < 22 && (at = strchr(at + 1, ' ')))
         field++;
     return at ? strtoull(at + 1, NULL, 10) : 0;
+}
+
+static char scope[96];
+
+static void
+read_scope(void)
+{
+    char name[48];
+    ssize_t bytes = readlink("/proc/self/ns/pid", name, sizeof name - 1);
+
+    name[bytes > 0 ? bytes : 0] = '\0';
+    (void)snprintf(scope, sizeof scope, "%s %s", time_boot_id(), name);
+}
+
+const char *
+process_scope(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+    (void)pthread_once(&once, read_scope);
+    return scope;
+}
+
+bool
+process_scope_is_this_boot(const char *other)
+{
+    const char *boot = time_boot_id();
+    size_t bytes = strlen(boot);
+
+    return strncmp(other, boot, bytes) == 0 && (other[bytes] == ' ' || other[bytes] == '\0');
 }
 
 bool

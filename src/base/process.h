@@ -47,6 +47,11 @@ uint64_t process_peak_bytes(void);
  * process for ever within one boot. 0 if there is none. */
 uint64_t process_born(pid_t pid);
 
+/* Where a pid means what it means to us: the boot's id (time.h), a blank, and the pid namespace
+ * (pid_namespaces(7)). Containers have one each. Static. */
+const char *process_scope(void);
+bool process_scope_is_this_boot(const char *scope);
+
 /* False: the process that had this pid and was born then is gone for certain. What cannot be told
  * (no descriptor left, no /proc) is true. */
 bool process_may_live(pid_t pid, uint64_t born) MUST_CHECK;

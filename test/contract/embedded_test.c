@@ -204,7 +204,7 @@ test_newer_version(void **state)
     db = open_raw(place);
     raw(db, "PRAGMA user_version = 99");
     must_not_open(place, true, "version 99");
-    raw(db, "PRAGMA user_version = 1");
+    raw(db, "PRAGMA user_version = 2");
     sqlite3_close(db);
     bench_close(bench_open(place));
 }
@@ -550,8 +550,45 @@ test_other_boot(void **state)
     (void)state;
     (void)bench_bring(q, "t", QUEUE_RUNNING, arena);
     assert_true(queue_embedded.heartbeat(q, &me, &e));
-    raw(db, "UPDATE task SET lease_boot = 'before'; UPDATE worker SET boot = 'before'");
+    raw(db, "UPDATE task SET lease_scope = 'before'; UPDATE worker SET scope = 'before'");
     assert_true(bench_find(q, "t", arena).lease_is_over);
+    assert_true(queue_embedded.count(q, &counts, &e));
+    assert_int_equal(counts.workers, 0);
+    sqlite3_close(db);
+    bench_close(q);
+    arena_free(arena);
+}
+
+/* Containers have pids of their own: a neighbour cannot be seen, and is not dead for that. */
+static void
+test_other_container(void **state)
+{
+    const char *place = fresh();
+    Arena *arena = arena_new(1 << 20);
+    Queue *q = bench_open(place);
+    QueueOwner me = bench_owner();
+    sqlite3 *db = open_raw(place);
+    QueueRecord record;
+    QueueCounts counts;
+    Err e = {0};
+
+    (void)state;
+    (void)bench_bring(q, "t", QUEUE_RUNNING, arena);
+    assert_true(queue_embedded.heartbeat(q, &me, &e));
+    raw(db, "UPDATE task SET lease_scope = substr(lease_scope, 1, 37) || 'pid:[1]', owner_born = 1;"
+            "UPDATE worker SET scope = substr(scope, 1, 37) || 'pid:[1]', born = 1");
+    record = bench_find(q, "t", arena);
+    assert_false(record.owner_is_gone || record.lease_is_over);
+    /* Its row is not ours, though name and pid are. */
+    assert_true(queue_embedded.heartbeat(q, &me, &e));
+    assert_true(queue_embedded.count(q, &counts, &e));
+    assert_int_equal(counts.workers, 2);
+    assert_true(queue_embedded.leave(q, &me, &e));
+    assert_true(queue_embedded.count(q, &counts, &e));
+    assert_int_equal(counts.workers, 1);
+    raw(db, "UPDATE task SET lease_until_ms = 1; UPDATE worker SET seen_ms = 1");
+    record = bench_find(q, "t", arena);
+    assert_true(record.lease_is_over && !record.owner_is_gone);
     assert_true(queue_embedded.count(q, &counts, &e));
     assert_int_equal(counts.workers, 0);
     sqlite3_close(db);
@@ -581,7 +618,7 @@ test_damaged_records(void **state)
         "UPDATE task SET created_us = 9223372036854775807, started_us = -9223372036854775807,"
         " heartbeat_us = 9223372036854775807, available_us = -1, retain_us = -1",
         "UPDATE task SET phase = 1, owner = NULL, owner_pid = NULL, owner_born = NULL,"
-        " lease_boot = NULL",
+        " lease_scope = NULL",
         "UPDATE task SET phase = 2, key = NULL, sealed = NULL, sha256 = NULL, owner_pid = -1",
         "UPDATE task SET phase = 3, result = NULL, key = NULL",
         "UPDATE task SET phase = 5, error_code = CAST(x'ff00fe' AS TEXT), error = NULL",
@@ -703,6 +740,7 @@ main(int argc, char **argv)
         cmocka_unit_test(test_signals_while_locked),
         cmocka_unit_test(test_owner_is_gone),
         cmocka_unit_test(test_other_boot),
+        cmocka_unit_test(test_other_container),
         cmocka_unit_test(test_damaged_records),
         cmocka_unit_test(test_maintained),
     };

@@ -378,9 +378,11 @@ class Role(Service):
         self.data = owner.data
         self.types = owner.folder / "types"
 
+    inside = ()  # what the command runs in
+
     def command(self):
         more = ["-n", self.folder.name] if self.role == "worker" else []
-        return [self.program, self.role, "--data-dir", str(self.data), "--log-format", "json", "--types",
+        return [*self.inside, self.program, self.role, "--data-dir", str(self.data), "--log-format", "json", "--types",
                 str(self.types), *more, *self.options]
 
     def start(self, seconds=30):
@@ -395,8 +397,9 @@ def apart(make_service):
     owner = make_service(role="api", types=["numbers", "slow"])
     others = []
 
-    def start(role, name, *options):
+    def start(role, name, *options, inside=()):
         other = Role(owner, role, name)
+        other.inside = inside
         if role == "beat":
             other.options = []
         other.options += options
@@ -425,6 +428,23 @@ def test_two_workers_share_the_work(apart):
     started = [len(worker.lines("export.started")) for worker in workers]
     assert sum(started) == 6 and min(started) >= 1, started
     assert len(apart.objects()) == 6
+
+
+def test_workers_in_containers_share_the_work(apart):
+    """Both are process 1: they cannot see each other, and still neither takes the other for dead."""
+    container = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
+    workers = [apart.beside("worker", f"container-{i}", "-c", "1", inside=container) for i in range(2)]
+    try:
+        assert len(list((apart.data / "run").glob("*.wake"))) == 3, "one is called for the other"
+        tasks = [apart.request("slow", f"u{i}", params={"rows": 20000, "work": 300}) for i in range(2)]
+        for task in tasks:
+            assert apart.wait(task, seconds=60)["attempt"] == 1
+        assert [len(worker.lines("export.finished")) for worker in workers] == [1, 1]
+        assert not any(worker.lines("export.lost") for worker in workers)
+    finally:
+        for worker in workers:  # the signal would not get through what it runs in
+            worker.kill("worker", signal.SIGTERM)
+            assert worker.process.wait(20) == 0
 
 
 def test_a_worker_that_sleeps_too_long_has_lost_its_task(apart):

@@ -26,7 +26,7 @@
 #define RECORD_COLUMN(kind, name) #name ", "
 #define RECORD                                                                                     \
     EMBEDDED_COLUMNS(RECORD_COLUMN)                                                                \
-    "phase, stage, lease_until_ms, lease_boot, owner_pid, owner_born"
+    "phase, stage, lease_until_ms, lease_scope, owner_pid, owner_born"
 
 /* X(id, sql): every statement, prepared when it is first needed. */
 #define EMBEDDED_STATEMENTS(X)                                                                     \
@@ -56,7 +56,7 @@
                  " ON CONFLICT (series) DO UPDATE SET value = excluded.value")                     \
     X(TOTALS, "SELECT series, value FROM total")                                                   \
     X(LOOK,                                                                                        \
-        "SELECT seq, phase, epoch, cancel_us, lease_until_ms, lease_boot, owner_pid, owner_born"   \
+        "SELECT seq, phase, epoch, cancel_us, lease_until_ms, lease_scope, owner_pid, owner_born"  \
         " FROM task WHERE id = ?1")                                                                \
     X(CANCEL_NOW,                                                                                  \
         "UPDATE task SET phase = 6, ready = 0, ended_us = ?2, cancel_us = ?2, cancel_by = ?3,"     \
@@ -68,35 +68,35 @@
     X(ANY_READY, "SELECT EXISTS (SELECT 1 FROM task WHERE phase = 0 AND ready = 1)")               \
     X(READY, "SELECT seq, queue, source, export_type FROM task WHERE phase = 0 AND ready = 1"      \
              " ORDER BY priority, seq")                                                            \
-    X(RUNNING, "SELECT seq, phase, source, export_type, lease_until_ms, lease_boot, owner_pid,"    \
+    X(RUNNING, "SELECT seq, phase, source, export_type, lease_until_ms, lease_scope, owner_pid,"   \
                " owner_born, available_us FROM task WHERE phase IN (1, 2) ORDER BY seq")           \
     X(TAKE, "UPDATE task SET phase = CASE phase WHEN 2 THEN 2 ELSE 1 END,"                         \
             " attempt = attempt + (phase = 0), ready = 0, epoch = epoch + 1,"                      \
             " stage = CASE phase WHEN 2 THEN stage ELSE 0 END, progress = max(progress, 10),"      \
             " started_us = CASE started_us WHEN 0 THEN ?2 ELSE started_us END,"                    \
             " attempt_us = CASE phase WHEN 2 THEN attempt_us ELSE ?2 END, heartbeat_us = ?2,"      \
-            " owner = ?3, owner_pid = ?4, owner_born = ?5, lease_until_ms = ?6, lease_boot = ?7"   \
+            " owner = ?3, owner_pid = ?4, owner_born = ?5, lease_until_ms = ?6, lease_scope = ?7"  \
             " WHERE seq = ?1")                                                                     \
     X(RENEW,                                                                                       \
-        "UPDATE task SET lease_until_ms = ?2, lease_boot = ?3, heartbeat_us = ?4 WHERE seq = ?1")  \
+        "UPDATE task SET lease_until_ms = ?2, lease_scope = ?3, heartbeat_us = ?4 WHERE seq = ?1") \
     X(PROGRESS,                                                                                    \
-        "UPDATE task SET lease_until_ms = ?2, lease_boot = ?3, heartbeat_us = ?4,"                 \
+        "UPDATE task SET lease_until_ms = ?2, lease_scope = ?3, heartbeat_us = ?4,"                \
         " stage = max(stage, ?5), progress = max(progress, ?6), rows = ?7, bytes = ?8,"            \
         " rows_estimated = ?9, peak_bytes = max(peak_bytes, ?10),"                                 \
         " first_row_us = CASE WHEN first_row_us = 0 AND ?5 >= 2 THEN ?4 ELSE first_row_us END,"    \
         " last_row_us = CASE WHEN last_row_us = 0 AND ?5 >= 3 THEN ?4 ELSE last_row_us END"        \
         " WHERE seq = ?1")                                                                         \
     X(UPLOAD,                                                                                      \
-        "UPDATE task SET lease_until_ms = ?2, lease_boot = ?3, heartbeat_us = ?4, upload = ?5"     \
+        "UPDATE task SET lease_until_ms = ?2, lease_scope = ?3, heartbeat_us = ?4, upload = ?5"    \
         " WHERE seq = ?1")                                                                         \
     X(PREPARE,                                                                                     \
         "UPDATE task SET phase = 2, stage = 3, progress = max(progress, 70), key = ?5,"            \
         " sealed = ?6, rows = ?7, bytes = ?8, sha256 = ?9, peak_bytes = max(peak_bytes, ?10),"     \
         " first_row_us = CASE first_row_us WHEN 0 THEN ?4 ELSE first_row_us END,"                  \
         " last_row_us = CASE last_row_us WHEN 0 THEN ?4 ELSE last_row_us END,"                     \
-        " lease_until_ms = ?2, lease_boot = ?3, heartbeat_us = ?4 WHERE seq = ?1")                 \
+        " lease_until_ms = ?2, lease_scope = ?3, heartbeat_us = ?4 WHERE seq = ?1")                \
     X(UNPREPARE, "UPDATE task SET phase = 1, sealed = NULL, key = NULL, sha256 = NULL,"            \
-                 " lease_until_ms = ?2, lease_boot = ?3, heartbeat_us = ?4 WHERE seq = ?1")        \
+                 " lease_until_ms = ?2, lease_scope = ?3, heartbeat_us = ?4 WHERE seq = ?1")       \
     X(COMPLETE,                                                                                    \
         "UPDATE task SET phase = 3, progress = 100, ended_us = ?2, result = ?3, retain_us = ?4,"   \
         " owner = NULL, upload = NULL, error_code = NULL, error = NULL, error_detail = NULL,"      \
@@ -107,7 +107,7 @@
         " error_code = coalesce(?6, error_code), error_detail = coalesce(?7, error_detail),"       \
         " owner = NULL, sealed = NULL, key = NULL, sha256 = NULL, first_row_us = 0,"               \
         " last_row_us = 0, rows = 0, bytes = 0, heartbeat_us = ?8 WHERE seq = ?1")                 \
-    X(RELEASE, "UPDATE task SET lease_boot = NULL, owner = NULL, available_us = ?2, attempt = "    \
+    X(RELEASE, "UPDATE task SET lease_scope = NULL, owner = NULL, available_us = ?2, attempt = "   \
                "attempt + ?3,"                                                                     \
                " give_backs = give_backs + ?4, error_code = coalesce(?5, error_code),"             \
                " error_detail = coalesce(?6, error_detail) WHERE seq = ?1")                        \
@@ -129,11 +129,12 @@
               " ORDER BY seq LIMIT 1")                                                             \
     X(RUNNING_COUNT, "SELECT count(*) FROM task WHERE phase IN (1, 2)")                            \
     X(HEARTBEAT,                                                                                   \
-        "INSERT INTO worker (name, pid, born, boot, seen_ms) VALUES (?1, ?2, ?3, ?4, ?5)"          \
-        " ON CONFLICT (name, pid) DO UPDATE SET born = excluded.born, boot = excluded.boot,"       \
+        "INSERT INTO worker (name, pid, born, scope, seen_ms) VALUES (?1, ?2, ?3, ?4, ?5)"         \
+        " ON CONFLICT (name, pid, scope) DO UPDATE SET born = excluded.born,"                      \
         " seen_ms = excluded.seen_ms")                                                             \
-    X(LEAVE, "DELETE FROM worker WHERE (name = ?1 AND pid = ?2) OR boot <> ?3 OR seen_ms < ?4")    \
-    X(WORKERS, "SELECT pid, born FROM worker WHERE boot = ?1 AND seen_ms > ?2")                    \
+    X(LEAVE, "DELETE FROM worker WHERE (name = ?1 AND pid = ?2 AND scope = ?3) OR seen_ms < ?4"    \
+             " OR substr(scope, 1, 36) <> substr(?3, 1, 36)")                                      \
+    X(WORKERS, "SELECT seen_ms + ?1, scope, pid, born FROM worker")                                \
     X(VISIT_RUNNING,                                                                               \
         "SELECT " RECORD " FROM task WHERE phase IN (1, 2) AND (?1 IS NULL OR owner = ?1)"         \
         " AND (?2 = 0 OR (phase = 1 AND cancel_us > 0)) AND (?3 IS NULL OR user_id = ?3)")         \

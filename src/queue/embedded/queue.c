@@ -5,7 +5,7 @@
  * Each call that writes is one transaction under flock on queue.lock. What must survive a power
  * loss is committed with synchronous=FULL; takes, renewals and progress with NORMAL: with a take
  * that a power loss forgets went everybody who could have held its epoch (reliability.md 4). Leases
- * are read on CLOCK_BOOTTIME with the boot's id beside.
+ * are read on CLOCK_BOOTTIME with the boot's id, and the scope of the owner's pid, beside.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -279,7 +279,7 @@ copy_text(sqlite3_stmt *row, int at, Arena *arena, Err *e)
 
 typedef struct {
     int64_t until_ms;
-    const char *boot;
+    const char *scope; /* process_scope() of the owner; NULL: none */
     pid_t pid;
     uint64_t born;
 } Lease;
@@ -300,18 +300,20 @@ is_own(const Lease *lease)
     return lease->born == born;
 }
 
+/* A process of another container cannot be seen from here: only its lease tells. */
 static bool
 owner_is_gone(const Lease *lease)
 {
-    return !lease->boot || strcmp(lease->boot, time_boot_id()) != 0 ||
-           (!is_own(lease) && !process_may_live(lease->pid, lease->born));
+    if (!lease->scope || !process_scope_is_this_boot(lease->scope))
+        return true;
+    return strcmp(lease->scope, process_scope()) == 0 && !is_own(lease) &&
+           !process_may_live(lease->pid, lease->born);
 }
 
 static bool
 lease_is_over(const Lease *lease)
 {
-    return !lease->boot || strcmp(lease->boot, time_boot_id()) != 0 ||
-           lease->until_ms < time_now_ms() || owner_is_gone(lease);
+    return lease->until_ms < time_now_ms() || owner_is_gone(lease);
 }
 
 /* The four lease columns, which stand together from `at` on. */
@@ -320,7 +322,7 @@ read_lease(sqlite3_stmt *row, int at)
 {
     return (Lease){
         .until_ms = sqlite3_column_int64(row, at),
-        .boot = (const char *)sqlite3_column_text(row, at + 1),
+        .scope = (const char *)sqlite3_column_text(row, at + 1),
         .pid = (pid_t)sqlite3_column_int64(row, at + 2),
         .born = (uint64_t)sqlite3_column_int64(row, at + 3),
     };
@@ -610,22 +612,22 @@ static bool
 write_op(Embedded *q, const QueueWrite *w, const Look *is, Err *e)
 {
     int64_t now_us = time_wall_us(), until_ms = time_now_ms() + w->lease_ms, seq = is->seq;
-    const char *boot = time_boot_id();
+    const char *scope = process_scope();
 
     switch (w->op) {
     case QUEUE_RENEW:
-        return run(q, STATEMENT_RENEW, e, "iiti", seq, until_ms, boot, now_us);
+        return run(q, STATEMENT_RENEW, e, "iiti", seq, until_ms, scope, now_us);
     case QUEUE_PROGRESS:
-        return run(q, STATEMENT_PROGRESS, e, "iitiiiiiii", seq, until_ms, boot, now_us,
+        return run(q, STATEMENT_PROGRESS, e, "iitiiiiiii", seq, until_ms, scope, now_us,
             (int64_t)w->stage, (int64_t)w->progress, (int64_t)w->rows, (int64_t)w->bytes,
             w->rows_estimated, (int64_t)w->peak_bytes);
     case QUEUE_UPLOAD:
-        return run(q, STATEMENT_UPLOAD, e, "iitit", seq, until_ms, boot, now_us, w->upload);
+        return run(q, STATEMENT_UPLOAD, e, "iitit", seq, until_ms, scope, now_us, w->upload);
     case QUEUE_PREPARE:
-        return run(q, STATEMENT_PREPARE, e, "iitittiiti", seq, until_ms, boot, now_us, w->key,
+        return run(q, STATEMENT_PREPARE, e, "iitittiiti", seq, until_ms, scope, now_us, w->key,
             w->sealed, (int64_t)w->rows, (int64_t)w->bytes, w->sha256, (int64_t)w->peak_bytes);
     case QUEUE_UNPREPARE:
-        return run(q, STATEMENT_UNPREPARE, e, "iiti", seq, until_ms, boot, now_us);
+        return run(q, STATEMENT_UNPREPARE, e, "iiti", seq, until_ms, scope, now_us);
     case QUEUE_COMPLETE:
         return run(q, STATEMENT_COMPLETE, e, "iitii", seq, now_us, w->result, w->retain_us,
             (int64_t)w->peak_bytes);
@@ -781,7 +783,7 @@ take_chosen(Embedded *q, const QueueTake *take, const Choice *choice, QueueRecor
 
     for (size_t i = 0; i < choice->count; i++) {
         if (!run(q, STATEMENT_TAKE, e, "iitiiit", choice->seq[i], now_us, take->owner.name,
-                (int64_t)take->owner.pid, (int64_t)take->owner.born, until_ms, time_boot_id()) ||
+                (int64_t)take->owner.pid, (int64_t)take->owner.born, until_ms, process_scope()) ||
             !find_with(q, ask(q, STATEMENT_FIND_SEQ, e, "i", choice->seq[i]), "taken", arena,
                 &record[i], e))
             return false;
@@ -871,14 +873,15 @@ embedded_visit(Queue *queue, const QueueFilter *filter, QueueVisit *visit, void 
 static bool
 count_workers(Embedded *q, unsigned *workers, Err *e)
 {
-    sqlite3_stmt *statement =
-        ask(q, STATEMENT_WORKERS, e, "ti", time_boot_id(), time_now_ms() - WORKER_SEEN_MS);
+    sqlite3_stmt *statement = ask(q, STATEMENT_WORKERS, e, "i", (int64_t)WORKER_SEEN_MS);
     Row row = ROW_ERROR;
 
     *workers = 0;
-    while (statement && (row = next_row(q, statement, e)) == ROW)
-        *workers += process_born((pid_t)sqlite3_column_int64(statement, 0)) ==
-                    (uint64_t)sqlite3_column_int64(statement, 1);
+    while (statement && (row = next_row(q, statement, e)) == ROW) {
+        Lease lease = read_lease(statement, 0);
+
+        *workers += !lease_is_over(&lease);
+    }
     return statement && row == NO_ROW;
 }
 
@@ -1026,7 +1029,7 @@ embedded_heartbeat(Queue *queue, const QueueOwner *owner, Err *e)
     return begin(q, false, e) &&
            end(q,
                run(q, STATEMENT_HEARTBEAT, e, "tiiti", owner->name, (int64_t)owner->pid,
-                   (int64_t)owner->born, time_boot_id(), time_now_ms()),
+                   (int64_t)owner->born, process_scope(), time_now_ms()),
                false, e);
 }
 
@@ -1037,7 +1040,7 @@ embedded_leave(Queue *queue, const QueueOwner *owner, Err *e)
 
     return begin(q, false, e) &&
            end(q,
-               run(q, STATEMENT_LEAVE, e, "titi", owner->name, (int64_t)owner->pid, time_boot_id(),
+               run(q, STATEMENT_LEAVE, e, "titi", owner->name, (int64_t)owner->pid, process_scope(),
                    time_now_ms() - WORKER_FORGOTTEN_MS),
                false, e);
 }

@@ -9,7 +9,7 @@
 
 #include "queue/embedded/embedded_in.h"
 
-enum { SCHEMA_VERSION = 1, PATH_BYTES = 4096 };
+enum { SCHEMA_VERSION = 2, PATH_BYTES = 4096 };
 
 static const char schema[] =
     "CREATE TABLE task ("
@@ -27,7 +27,7 @@ static const char schema[] =
     " attempt_us INTEGER NOT NULL DEFAULT 0, first_row_us INTEGER NOT NULL DEFAULT 0,"
     " last_row_us INTEGER NOT NULL DEFAULT 0, heartbeat_us INTEGER NOT NULL DEFAULT 0,"
     " ended_us INTEGER NOT NULL DEFAULT 0, retain_us INTEGER NOT NULL DEFAULT 0,"
-    " lease_until_ms INTEGER NOT NULL DEFAULT 0, lease_boot TEXT, owner TEXT, owner_pid INTEGER,"
+    " lease_until_ms INTEGER NOT NULL DEFAULT 0, lease_scope TEXT, owner TEXT, owner_pid INTEGER,"
     " owner_born INTEGER, key TEXT, upload TEXT, sealed TEXT, sha256 TEXT, result TEXT,"
     " error_code TEXT, error TEXT, error_detail TEXT, attempts TEXT,"
     " cancel_us INTEGER NOT NULL DEFAULT 0, cancel_by TEXT, cancel_reason TEXT) STRICT;"
@@ -44,7 +44,7 @@ static const char schema[] =
     "CREATE TABLE total (series TEXT PRIMARY KEY, value REAL NOT NULL) STRICT, WITHOUT ROWID;"
     "CREATE TABLE schedule (name TEXT PRIMARY KEY, due_us INTEGER NOT NULL) STRICT;"
     "CREATE TABLE worker (name TEXT NOT NULL, pid INTEGER NOT NULL, born INTEGER NOT NULL,"
-    " boot TEXT NOT NULL, seen_ms INTEGER NOT NULL, PRIMARY KEY (name, pid)) STRICT;";
+    " scope TEXT NOT NULL, seen_ms INTEGER NOT NULL, PRIMARY KEY (name, pid, scope)) STRICT;";
 
 static bool
 run(Embedded *q, const char *sql, Err *e)

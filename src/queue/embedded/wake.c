@@ -1,9 +1,10 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <stdatomic.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -29,17 +30,19 @@ struct Wake {
 };
 
 /* Others take a FIFO without a reader for one that was left, so it has its name only when it is
- * open. */
+ * open. No two names are the same, ever: each container has a process 1, and who still holds a dead
+ * one's FIFO removes it by its name. */
 static bool
 make_own(Wake *wake, Err *e)
 {
-    static atomic_uint number;
-    unsigned own_number = atomic_fetch_add(&number, 1);
     char unready[NAME_BYTES];
+    uint64_t chance;
 
-    snprintf(unready, sizeof unready, "%ld.%u.new", (long)getpid(), own_number);
-    snprintf(wake->own_name, sizeof wake->own_name, "%ld.%u.wake", (long)getpid(), own_number);
-    (void)unlinkat(wake->folder, unready, 0);
+    if (getrandom(&chance, sizeof chance, 0) != (ssize_t)sizeof chance)
+        return fail(e, QUEUE_UNAVAILABLE, "no chance for the name of a FIFO: %m");
+    snprintf(unready, sizeof unready, "%ld.%016" PRIx64 ".new", (long)getpid(), chance);
+    snprintf(
+        wake->own_name, sizeof wake->own_name, "%ld.%016" PRIx64 ".wake", (long)getpid(), chance);
     if (mkfifoat(wake->folder, unready, 0600) != 0)
         return fail(e, QUEUE_UNAVAILABLE, "making run/%s: %m", unready);
     wake->own = openat(wake->folder, unready, O_RDWR | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
