@@ -377,11 +377,21 @@ lease_scan(Worker *w)
     arena_rewind(w->scratch, mark);
 }
 
+/* A worker that cannot start children keeps no task from those who can. */
+static void
+give_back_waiting(Worker *w, int64_t now_ms)
+{
+    for (Task *t = w->task; t < w->task + w->tasks; t++)
+        if (t->step == STEP_WAITS && now_ms - t->waits_ms > CHILD_WAIT_MS)
+            task_give_back(w, t);
+}
+
 void
 lease_beat(Worker *w)
 {
     Err e = {0};
 
+    give_back_waiting(w, time_now_ms());
     for (Task *t = w->task; t < w->task + w->tasks; t++)
         t->renews = t->step != STEP_NONE;
     if (lease_is_up(w) && !w->queue_kind->heartbeat(w->queue, &w->owner, &e))

@@ -103,6 +103,7 @@ task_begin(Worker *w, const QueueRecord *record)
         .step = STEP_WAITS,
         .arena = arena,
         .record = t->record,
+        .waits_ms = time_now_ms(),
         .renewed_ms = time_now_ms(),
         .is_sweep = strcmp(record->task, QUEUE_TASK_SWEEP) == 0,
     };
@@ -551,6 +552,7 @@ publish_again(Worker *w, Task *t, const Err *why)
     } else {
         log_task(LOG_WARNING, "export.publish_failed", t, log_err(why));
         t->wait_ms = time_now_ms() + worker_jitter((int64_t)PUBLISH_PAUSE_MS_MIN << doublings);
+        t->waits_ms = t->wait_ms;
         t->publishes++;
         t->step = STEP_WAITS;
     }
@@ -708,7 +710,7 @@ task_written(Worker *w, Task *t, const QueueWrite *write)
         t->record.sealed = NULL;
         t->finishes = false;
         t->step = STEP_WAITS;
-        t->wait_ms = time_now_ms() + 1;
+        t->wait_ms = t->waits_ms = time_now_ms() + 1;
         break;
     case QUEUE_RENEW:
     case QUEUE_PROGRESS:

@@ -39,8 +39,9 @@ enum {
     QUICK_MS = 5,         /* to read so long is next to nothing */
     AHEAD_MS = 50,        /* and to wait so long for a permit is too long */
     SLOW_MS = 1000,
-    NET_MS = 1000, /* the net below the queue's wake-ups */
-    NEWS_MS = 20,  /* cancels are looked for at most so often */
+    NET_MS = 1000,         /* the net below the queue's wake-ups */
+    CHILD_WAIT_MS = 10000, /* for a child; then others may have the task */
+    NEWS_MS = 20,          /* cancels are looked for at most so often */
 };
 
 typedef enum {
@@ -61,6 +62,7 @@ typedef struct {
     Arena *arena;        /* everything this task needs; ends with it */
     QueueRecord record;  /* as taken, kept up with what was written since */
     int64_t wait_ms;     /* WAITS: not before; all times are time_now_ms() */
+    int64_t waits_ms;    /* WAITS: since when */
     int64_t started_ms;  /* when it was last handed out */
     int64_t told_ms;     /* when PROGRESS was last written */
     int64_t renewed_ms;  /* when the lease was last known to be ours */

@@ -140,6 +140,8 @@ play_child(int argc, char **argv)
 {
     pid_t parent = argc > 2 ? (pid_t)strtol(argv[2], NULL, 10) : getppid();
 
+    if (access("no-children", F_OK) == 0) /* in the worker's folder */
+        return 1;
     process_begin(true, parent);
     return child_run(&kinds, parent);
 }
@@ -254,6 +256,8 @@ start_worker(const char *concurrency)
         snprintf(path, sizeof path, "%s/log", dir);
         log = open(path, O_WRONLY | O_CREAT | O_APPEND, 0600);
         (void)dup2(log, STDERR_FILENO);
+        if (chdir(dir) != 0)
+            _exit(97);
         process_begin(true, parent); /* a test that fails leaves nothing behind */
         execl("/proc/self/exe", "worker_test", "worker", "--data-dir", data, "--types", types_dir,
             "-c", concurrency, "--retry-delays", "0s", "--drain", "0s", NULL);
@@ -459,6 +463,33 @@ test_time_limit_while_publishing(void **state)
         "{\"export_type\":\"tiny\",\"user_id\":\"u\",\"format\":\"csv\",\"compression\":\"none\","
         "\"params\":{},\"time_limit_ms\":1000,\"url_ttl_ms\":60000,\"retain_ms\":86400000}",
         NULL);
+    r = wait_for_phase("t-1", QUEUE_COMPLETED);
+    assert_int_equal(r.attempt, 1);
+    assert_true(is_visible(&r));
+    stop_worker(SIGTERM, 0);
+}
+
+/* reliability.md, P2: a worker that can start no child any more does not hold what it has taken. */
+static void
+test_no_children_any_more(void **state)
+{
+    int64_t until_ms = time_now_ms() + 30000;
+    char path[PATH_MAX];
+    QueueRecord r;
+
+    (void)state;
+    start_worker("1");
+    put("t-0", "tiny"); /* the child that there is */
+    (void)wait_for_phase("t-0", QUEUE_COMPLETED);
+    write_file(dir, "no-children", "");
+    write_file(data, "mood", "die-before");
+    put("t-1", "tiny");
+    while ((r = find("t-1")).give_backs == 0) {
+        assert_true(time_now_ms() < until_ms);
+        usleep(20000);
+    }
+    snprintf(path, sizeof path, "%s/no-children", dir);
+    assert_int_equal(unlink(path), 0);
     r = wait_for_phase("t-1", QUEUE_COMPLETED);
     assert_int_equal(r.attempt, 1);
     assert_true(is_visible(&r));
@@ -748,6 +779,7 @@ main(int argc, char **argv)
         EACH(test_export),
         EACH(test_steps),
         EACH(test_time_limit_while_publishing),
+        EACH(test_no_children_any_more),
         EACH(test_poison),
         EACH(test_refused),
         EACH(test_sweep),
