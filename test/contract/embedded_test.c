@@ -285,9 +285,11 @@ test_no_room(void **state)
     int refused = 0, put_at_all = 0;
     char path[PATH_BYTES];
     Queue *q = bench_open(place);
+    sqlite3 *reader = open_raw(place);
     struct stat is;
 
     (void)state;
+    raw(reader, "BEGIN; SELECT count(*) FROM task"); /* so that the log cannot begin anew */
     assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
     assert_true(signal(SIGXFSZ, SIG_IGN) != SIG_ERR);
     path_in(place, "queue.db-wal", path);
@@ -319,6 +321,49 @@ test_no_room(void **state)
         bench_put_new(q, id);
     }
     assert_true(refused > 5 && put_at_all > 5);
+    sqlite3_close(reader);
+    bench_close(q);
+    assert_file_is_good(place);
+    arena_free(arena);
+}
+
+/* A full disk: one write is refused, and after it there is room in the log for those that help. */
+static void
+test_no_room_on_the_disk_but_in_the_log(void **state)
+{
+    const char *place = fresh();
+    struct rlimit before, limit;
+    Arena *arena = arena_new(16 << 20);
+    char path[PATH_BYTES], id[32];
+    int written = 0, refused = 0;
+    Queue *q = bench_open(place);
+    struct stat is;
+    Err e = {0};
+
+    (void)state;
+    for (int i = 0; i < 30; i++) {
+        snprintf(id, sizeof id, "f%d", i);
+        bench_put_new(q, id);
+    }
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    assert_true(signal(SIGXFSZ, SIG_IGN) != SIG_ERR);
+    path_in(place, "queue.db-wal", path);
+    assert_int_equal(stat(path, &is), 0);
+    limit = before;
+    limit.rlim_cur = (rlim_t)is.st_size;
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+    for (int i = 0; i < 20; i++) {
+        QueueCancel cancel = {.id = id, .by = "test", .reason = "", .now_us = 1};
+
+        snprintf(id, sizeof id, "f%d", i);
+        err_clear(&e);
+        if (queue_embedded.cancel(q, &cancel, 1, &e))
+            written++;
+        else if (refused++, e.code != ERR_STORAGE_FULL)
+            fail_msg("%s", err_root(&e));
+    }
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+    assert_true(refused >= 1 && written >= 15);
     bench_close(q);
     assert_file_is_good(place);
     arena_free(arena);
@@ -735,6 +780,7 @@ main(int argc, char **argv)
         cmocka_unit_test(test_reader_does_not_write),
         cmocka_unit_test(test_read_only_folder),
         cmocka_unit_test(test_no_room),
+        cmocka_unit_test(test_no_room_on_the_disk_but_in_the_log),
         cmocka_unit_test(test_locked),
         cmocka_unit_test(test_first_opened_by_many),
         cmocka_unit_test(test_signals_while_locked),

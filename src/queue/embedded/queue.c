@@ -255,6 +255,10 @@ end(Embedded *q, bool ok, bool wakes, Err *e)
 
         (void)run(q, STATEMENT_ROLLBACK, &ignored, "");
     }
+    /* What is moved from the log to the file leaves room in the log: the next write needs none on
+     * the disk, and those that make room (ends of exports, deletes) are possible again. */
+    if (!ok && e->code == ERR_STORAGE_FULL)
+        (void)sqlite3_wal_checkpoint_v2(q->db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
     lock_give(q->lock);
     if (ok && wakes)
         wake_all(q->wake);
