@@ -5,32 +5,24 @@
  * task is never run again while its upload or its file is there: another child publishes it. Only
  * when neither is there (FILE_GONE) it goes back to RUNNING.
  */
-#include <inttypes.h>
 #include <stddef.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "base/json.h"
-#include "base/text.h"
 #include "base/time.h"
-#include "export/key.h"
-#include "export/request.h"
 #include "export/retry.h"
 #include "export/state.h"
 #include "worker/worker_in.h"
 
 enum {
     TASK_BYTES_MAX = 16 << 20,
-    REQUEST_DEPTH_MAX = 32,
-    EXTENSION_BYTES = 64,
-    PUBLISH_MS = 60000,         /* a child may take so long for publishing alone */
     PUBLISH_PAUSE_MS_MIN = 250, /* between two tries */
     PUBLISH_DOUBLINGS = 6,
     PUBLISHES_MAX = 20,
 };
 
-static bool
-is_prepared(const Task *t)
+bool
+task_is_prepared(const Task *t)
 {
     return t->record.phase == QUEUE_PREPARED;
 }
@@ -144,7 +136,7 @@ note_progress(Task *t)
 {
     SlotProgress p;
 
-    if (!t->place || is_prepared(t))
+    if (!t->place || task_is_prepared(t))
         return;
     p = slot_progress(t->place->slot);
     t->record.stage = p.stage;
@@ -156,8 +148,8 @@ note_progress(Task *t)
 }
 
 /* The attempt has ended badly; what becomes of the task is retry.c's to say. */
-static void
-end_badly(Worker *w, Task *t, const Err *why)
+void
+task_end(Worker *w, Task *t, const Err *why)
 {
     int64_t now_us = time_wall_us();
     QueueWrite write;
@@ -176,13 +168,13 @@ end_badly(Worker *w, Task *t, const Err *why)
     t->step = STEP_ENDS;
 }
 
-static void
-end_with(Worker *w, Task *t, ErrCode code, const char *why)
+void
+task_end_with(Worker *w, Task *t, ErrCode code, const char *why)
 {
     Err e = {0};
 
     fail_code(&e, code, "%s", why);
-    end_badly(w, t, &e);
+    task_end(w, t, &e);
 }
 
 static void
@@ -206,161 +198,6 @@ complete(Worker *w, Task *t, const char *result)
     t->step = STEP_ENDS;
 }
 
-/* --- handing out --- */
-
-static json_t *
-source_frame(const ConfigSource *source)
-{
-    return json_pack("{s:s, s:s, s:s?, s:s?, s:I}", "name", source->name, "url", source->url,
-        "user", source->user, "password", source->password, "statement_timeout_ms",
-        (json_int_t)source->statement_timeout_ms);
-}
-
-/* The object's name is made from the first start, so that it is the same for every attempt. */
-static bool
-name_object(Worker *w, Task *t, const ExportRequest *request, Err *e)
-{
-    const EncoderKind *format = kinds_format(w->kinds, request->format);
-    const CodecKind *codec = kinds_codec(w->kinds, request->compression);
-    char extension[EXTENSION_BYTES], key[STORAGE_KEY_BYTES + 1];
-
-    if (!format || !codec)
-        return fail(e, INTERNAL, "this program does not have %.32s with %.32s", request->format,
-            request->compression);
-    (void)snprintf(extension, sizeof extension, "%s%s", format->extension, codec->extension);
-    return key_make(t->record.user_id, t->record.export_type, t->record.started_us, t->record.id,
-               extension, key, e) &&
-           (t->record.key = arena_text(t->arena, key, e));
-}
-
-/* A run from the query on. */
-static json_t *
-run_frame(
-    Worker *w, Task *t, const ExportType *type, const json_t *asked, int64_t *limit_ms, Err *e)
-{
-    const ConfigSource *source = config_find_source(w->config, type->source);
-    ExportRequest request;
-    json_t *run;
-
-    if (!source) {
-        fail(e, SOURCE_UNAVAILABLE, "there is no source %s", type->source);
-        return NULL;
-    }
-    if (!request_from_json(asked, type, t->arena, &request, e) || !name_object(w, t, &request, e))
-        return NULL;
-    *limit_ms = request.time_limit_ms ? request.time_limit_ms
-                : type->time_limit_ms ? type->time_limit_ms
-                                      : w->config->task_time_limit_ms;
-    run = json_pack("{s:s, s:s, s:I, s:s, s:s, s:O, s:o}", "kind", "export", "task_id",
-        t->record.id, "epoch", (json_int_t)t->record.epoch, "key", t->record.key, "request",
-        t->record.request, "definition", type->json, "source", source_frame(source));
-    if (!run)
-        fail(e, INTERNAL, "a task that JSON cannot write");
-    return run;
-}
-
-/* Nothing is read again: what is prepared becomes visible. `type` may be NULL. */
-static json_t *
-publish_frame(const Task *t, const ExportType *type, Err *e)
-{
-    json_t *run = json_pack("{s:s, s:s, s:I, s:s, s:s, s:s}", "kind", "export", "task_id",
-        t->record.id, "epoch", (json_int_t)t->record.epoch, "key", t->record.key, "request",
-        t->record.request, "sealed", t->record.sealed);
-
-    if (!run)
-        fail(e, INTERNAL, "a task that JSON cannot write");
-    else if (type)
-        json_object_set(run, "definition", (json_t *)(uintptr_t)type->json);
-    return run;
-}
-
-static json_t *
-export_frame(Worker *w, Task *t, int64_t *limit_ms, Err *e)
-{
-    const QueueRecord *r = &t->record;
-    const ExportType *type = types_find(w->types, r->export_type);
-    bool is_same = type && (!*r->version || strcmp(r->version, type->version) == 0);
-    Err why = {0};
-    json_t *asked = json_parse(r->request, strlen(r->request), REQUEST_DEPTH_MAX, &why),
-           *run = NULL;
-
-    if (!asked && !is_prepared(t)) { /* a user sent no such thing: it was damaged here */
-        fail(e, INTERNAL, "a task whose request cannot be read: %s", err_root(&why));
-        return NULL;
-    }
-    t->retain_ms = json_int_or(asked, "retain_ms", w->config->retention_ms);
-    *limit_ms = PUBLISH_MS;
-    if (is_prepared(t))
-        run = publish_frame(t, is_same ? type : NULL, e);
-    else if (!type)
-        fail(e, UNKNOWN_EXPORT_TYPE, "%.64s is not loaded in this worker", r->export_type);
-    else if (!is_same)
-        fail(e, DEFINITION_CHANGED, "%s is %s now", type->name, type->version);
-    else
-        run = run_frame(w, t, type, asked, limit_ms, e);
-    json_decref(asked);
-    return run;
-}
-
-static json_t *
-make_frame(Worker *w, Task *t, int64_t *limit_ms, Err *e)
-{
-    const QueueRecord *r = &t->record;
-
-    if (strcmp(r->task, QUEUE_TASK_EXPORT) == 0)
-        return export_frame(w, t, limit_ms, e);
-    if (!t->is_sweep) {
-        fail(e, INTERNAL, "a task of an unknown kind: %.64s", r->task);
-        return NULL;
-    }
-    *limit_ms = w->config->task_time_limit_ms;
-    return json_pack(
-        "{s:s, s:s, s:I}", "kind", "sweep", "task_id", r->id, "epoch", (json_int_t)r->epoch);
-}
-
-/* From when it might have run, to when it was taken. */
-static int64_t
-waited_ms(const QueueRecord *r)
-{
-    int64_t due_us = r->available_us > r->created_us ? r->available_us : r->created_us;
-
-    return r->attempt_us > due_us ? (r->attempt_us - due_us) / 1000 : 0;
-}
-
-void
-task_run(Worker *w, Task *t, Place *place)
-{
-    int64_t limit_ms = 0;
-    Err e = {0};
-    json_t *run;
-    bool ok;
-
-    if (t->record.cancel_us > 0 && !is_prepared(t)) {
-        end_with(w, t, ERR_CANCELLED, "it was cancelled before it ran");
-        return;
-    }
-    if (!(run = make_frame(w, t, &limit_ms, &e))) {
-        end_badly(w, t, &e);
-        return;
-    }
-    t->started_ms = time_now_ms();
-    ok = slot_run(
-        place->slot, run, t->started_ms + limit_ms, w->config->task_memory_limit_bytes, &e);
-    json_decref(run);
-    if (!ok) /* That child is about to die; the task waits for another. */
-        return;
-    t->place = place;
-    place->task = t;
-    t->step = is_prepared(t) ? STEP_PUBLISHES : STEP_RUNS;
-    if (w->tick_ms > t->started_ms + FIRST_TICK_MS)
-        w->tick_ms = t->started_ms + FIRST_TICK_MS;
-    if (!t->is_sweep)
-        log_task(LOG_INFO, "export.started", t, log_text("worker", w->owner.name),
-            log_text("source", t->record.source), log_text("format", t->record.format),
-            log_number("child", slot_pid(place->slot)),
-            log_number("waited_ms", waited_ms(&t->record)));
-}
-
 /* --- telling it to end --- */
 
 /* Before PREPARE is written a task can be stopped; after it only its file's appearance is left. */
@@ -369,8 +206,8 @@ stop(Worker *w, Task *t, ErrCode reason, const char *why)
 {
     switch (t->step) {
     case STEP_WAITS:
-        if (!is_prepared(t))
-            end_with(w, t, reason, why);
+        if (!task_is_prepared(t))
+            task_end_with(w, t, reason, why);
         break;
     case STEP_RUNS:
     case STEP_PREPARES:
@@ -392,7 +229,7 @@ stop(Worker *w, Task *t, ErrCode reason, const char *why)
 void
 task_cancel(Worker *w, Task *t)
 {
-    if (t->record.cancel_us > 0 || t->lost || is_prepared(t))
+    if (t->record.cancel_us > 0 || t->lost || task_is_prepared(t))
         return;
     t->record.cancel_us = time_wall_us();
     stop(w, t, ERR_CANCELLED, "it was cancelled before it ran");
@@ -402,8 +239,8 @@ void
 task_give_back(Worker *w, Task *t)
 {
     /* What is prepared stays so: whoever takes it publishes it. */
-    if ((t->step == STEP_WAITS && is_prepared(t)) || t->step == STEP_UNPREPARES)
-        end_with(w, t, ERR_GIVEN_BACK, "given back before it was visible");
+    if ((t->step == STEP_WAITS && task_is_prepared(t)) || t->step == STEP_UNPREPARES)
+        task_end_with(w, t, ERR_GIVEN_BACK, "given back before it was visible");
     else if (!t->stops)
         stop(w, t, ERR_GIVEN_BACK, "given back before it ran");
 }
@@ -438,7 +275,7 @@ task_finishes(Worker *w, Task *t, const json_t *frame)
 {
     int64_t read_ms = json_int_or(frame, "read_ms", SLOW_MS);
 
-    if (!is_prepared(t) && !t->is_sweep) /* the middle of some eight */
+    if (!task_is_prepared(t) && !t->is_sweep) /* the middle of some eight */
         w->read_ms += ((double)(read_ms < SLOW_MS ? read_ms : SLOW_MS) - w->read_ms) / 8;
     note_progress(t);
     note_first_row(t);
@@ -530,7 +367,7 @@ task_done(Worker *w, Task *t, const json_t *frame)
         leave_place(w, t);
         prepare_sweep(t, frame);
     } else if (t->step != STEP_PUBLISHES) {
-        end_with(w, t, ERR_INTERNAL, "its child was done before it had prepared anything");
+        task_end_with(w, t, ERR_INTERNAL, "its child was done before it had prepared anything");
     } else {
         complete(w, t, result ? result : "{}");
     }
@@ -548,7 +385,7 @@ publish_again(Worker *w, Task *t, const Err *why)
         set_write(t, (QueueWrite){.op = QUEUE_UNPREPARE});
         t->step = STEP_UNPREPARES;
     } else if (err_retry(why->code) == ERR_RETRY_NEVER || t->publishes >= PUBLISHES_MAX) {
-        end_badly(w, t, why);
+        task_end(w, t, why);
     } else {
         log_task(LOG_WARNING, "export.publish_failed", t, log_err(why));
         t->wait_ms = time_now_ms() + worker_jitter((int64_t)PUBLISH_PAUSE_MS_MIN << doublings);
@@ -564,10 +401,10 @@ task_failed(Worker *w, Task *t, const json_t *frame, const Err *why)
     t->has_write = false;
     if (t->lost)
         forget(w, t);
-    else if (is_prepared(t) && json_bool_or(frame, "publishes", false))
+    else if (task_is_prepared(t) && json_bool_or(frame, "publishes", false))
         publish_again(w, t, why);
     else
-        end_badly(w, t, why);
+        task_end(w, t, why);
 }
 
 void
@@ -580,10 +417,10 @@ task_orphaned(Worker *w, Task *t, const Err *why)
     fail(&lost, WORKER_LOST, "its child ended while it published: %s", err_root(why));
     if (t->lost)
         forget(w, t);
-    else if (is_prepared(t)) /* whether it is visible already, the next child finds out */
+    else if (task_is_prepared(t)) /* whether it is visible already, the next child finds out */
         publish_again(w, t, &lost);
     else
-        end_badly(w, t, why);
+        task_end(w, t, why);
 }
 
 /* --- time passes --- */
@@ -670,7 +507,7 @@ judge_prepare(Worker *w, Task *t, const QueueWrite *write)
             break;
         }
         t->record.cancel_us = time_wall_us();
-        end_with(w, t, ERR_CANCELLED, "it was cancelled after it had swept");
+        task_end_with(w, t, ERR_CANCELLED, "it was cancelled after it had swept");
         break;
     case QUEUE_KEY_TAKEN:
         stop(w, t, ERR_EXISTS, "");
@@ -692,7 +529,7 @@ task_written(Worker *w, Task *t, const QueueWrite *write)
     }
     if (write->verdict == QUEUE_CANCEL_ASKED) { /* it was to be tried again */
         t->record.cancel_us = time_wall_us();
-        end_with(w, t, ERR_CANCELLED, "it was cancelled while it was to be tried again");
+        task_end_with(w, t, ERR_CANCELLED, "it was cancelled while it was to be tried again");
         return;
     }
     if (write->verdict != QUEUE_WRITTEN) {

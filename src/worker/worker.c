@@ -415,7 +415,7 @@ make_tables(Worker *w, Err *e)
            (w->place = arena_alloc_array(w->process, w->places, sizeof *w->place, e)) &&
            (w->task = arena_alloc_array(w->process, w->tasks, sizeof *w->task, e)) &&
            (w->group = arena_alloc_array(w->process, w->tasks, sizeof *w->group, e)) &&
-           (w->group_task = arena_alloc_array(w->process, w->tasks, sizeof *w->group_task, e)) &&
+           (w->group_task = arena_alloc_array(w->process, w->tasks, sizeof(Task *), e)) &&
            split_queues(w, e) &&
            (w->permits = permits_new((unsigned)w->running_max, &w->permits_fd, e)) &&
            place_open(w, e);
@@ -437,8 +437,13 @@ start(Worker *w, const Config *config, Err *e)
         arena_free(loaded);
         return false;
     }
-    return (w->queue_kind = kinds_queue(w->kinds, config, e)) && open_loop(w, e) &&
-           make_tables(w, e);
+    if (!(w->queue_kind = kinds_queue(w->kinds, config, e)) || !open_loop(w, e) ||
+        !make_tables(w, e))
+        return false;
+    log_event(LOG_INFO, "role.started", log_text("worker", w->owner.name),
+        log_number("concurrency", (int64_t)w->running_max),
+        log_number("types", (int64_t)w->types->types));
+    return true;
 }
 
 static void
@@ -487,9 +492,6 @@ worker_run(const Config *config, const Kinds *kinds, const ConfigArgs *args)
         log_event(LOG_ERROR, "role.start_failed", log_err(&e));
         status = e.code == ERR_CONFIG_INVALID ? 2 : 1;
     } else {
-        log_event(LOG_INFO, "role.started", log_text("worker", w.owner.name),
-            log_number("concurrency", (int64_t)w.running_max),
-            log_number("types", (int64_t)w.types->types));
         demo_look(&w);
         run_loop(&w);
         log_event(LOG_INFO, "role.ended", log_number("status", 0));

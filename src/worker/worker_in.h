@@ -8,6 +8,7 @@
  *   worker.c  the loop: signals, time, stopping, reloading
  *   lease.c   what goes to the queue and comes from it: take, write, cancels, tasks left behind
  *   task.c    the steps of a task, from the record to the write that ends it
+ *   run.c     the one step that hands it to a child
  *   place.c   the children
  *   demo.c    the demo database
  */
@@ -168,7 +169,10 @@ void lease_beat(Worker *w);                   /* this worker lives */
 /* --- task.c --- */
 
 void task_begin(Worker *w, const QueueRecord *record); /* copies it; it waits for a child */
-void task_run(Worker *w, Task *t, Place *place);
+void task_run(Worker *w, Task *t, Place *place);       /* run.c */
+bool task_is_prepared(const Task *t);
+void task_end(Worker *w, Task *t, const Err *why); /* its attempt has ended badly */
+void task_end_with(Worker *w, Task *t, ErrCode code, const char *why);
 void task_cancel(Worker *w, Task *t);
 void task_give_back(Worker *w, Task *t);
 void task_tick(Worker *w, Task *t, int64_t now_ms); /* looks at the child's page */
