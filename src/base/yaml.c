@@ -43,6 +43,15 @@ line_of(const yaml_event_t *event)
     return (unsigned)event->start_mark.line + 1;
 }
 
+/* Of a tab in the indentation libyaml says only "cannot start any token"; the character is still in
+ * its buffer. */
+static bool
+is_at_tab(const yaml_parser_t *parser)
+{
+    return parser->error == YAML_SCANNER_ERROR && parser->unread > 0 &&
+           *parser->buffer.pointer == '\t';
+}
+
 /* libyaml reads ahead by one token, so its problem has a mark of its own. */
 static bool
 next_event(Reader *r, yaml_event_t *event)
@@ -52,7 +61,9 @@ next_event(Reader *r, yaml_event_t *event)
     if (r->parser.error == YAML_MEMORY_ERROR)
         return fail(r->e, MEMORY_LIMIT, "no memory to read %s", r->name);
     return fail(r->e, CONFIG_INVALID, "%s:%zu: %s", r->name, r->parser.problem_mark.line + 1,
-        r->parser.problem ? r->parser.problem : "this is not YAML");
+        is_at_tab(&r->parser) ? "a tab: YAML is indented with spaces"
+        : r->parser.problem   ? r->parser.problem
+                              : "this is not YAML");
 }
 
 /* Whole numbers of the core schema: decimal with sign, 0o17, 0x1f. 0: no number, -1: too large. */

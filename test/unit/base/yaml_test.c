@@ -73,6 +73,8 @@ test_refused(void **state)
         {"tag on a map", "a: !x {b: 1}\n", "x.yaml:1: tags"},
         {"anchor on a key", "&k a: 1\n", "x.yaml:1: anchors"},
         {"two documents", "a: 1\n---\nb: 2\n", "one document"},
+        {"tab", "a:\n\tb: 1\n", "x.yaml:2: a tab"},
+        {"no tab", "a: @x\n", "x.yaml:1: found character"},
         {"key twice", "a: 1\nb: 2\na: 3\n", "x.yaml:3: the key a stands here twice"},
         {"key no text", "1: x\n", "x.yaml:1: a key must be text"},
         {"key a list", "? [a]\n: x\n", "x.yaml:1: a key must be text"},
