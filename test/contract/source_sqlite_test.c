@@ -555,7 +555,7 @@ test_refused_queries(void **state)
         {"ATTACH ':memory:' AS v", "authorized"},
         {"ATTACH '/tmp/other.db' AS v", "authorized"},
         {"DETACH main", "authorized"},
-        {"PRAGMA user_version", "authorized"},
+        {"PRAGMA user_version", "a query may only read"},
         {"PRAGMA query_only = 0", "authorized"},
         {"SELECT file AS v FROM pragma_database_list", "authorized"},
         {"VACUUM", NULL},

@@ -95,6 +95,9 @@ fail_sqlite(SqliteSource *s, const char *doing, Err *e)
             ROW_BYTES_MAX);
     case SQLITE_NOMEM:
         return fail(e, MEMORY_LIMIT, "%s %s: no memory", doing, kept.path);
+    case SQLITE_AUTH:
+        return fail(e, SOURCE_QUERY, "%s %s: %s: a query may only read", doing, kept.path,
+            sqlite3_errmsg(kept.db));
     default:
         return fail(e, SOURCE_QUERY, "%s %s: %s", doing, kept.path, sqlite3_errmsg(kept.db));
     }
@@ -394,6 +397,18 @@ find_result(sqlite3_stmt *statement, const char *name)
 }
 
 static bool
+fail_missing(sqlite3_stmt *statement, const char *name, Err *e)
+{
+    Buf has = buf_new(ERR_TEXT_BYTES);
+
+    for (int at = 0; at < sqlite3_column_count(statement); at++)
+        buf_printf(&has, "%s%s", at > 0 ? ", " : "", sqlite3_column_name(statement, at));
+    fail(e, SOURCE_QUERY, "the query has no column %s, it has: %s", name, has.data);
+    buf_free(&has);
+    return false;
+}
+
+static bool
 make_set(SqliteSource *s, unsigned k, size_t count, Arena *task, Err *e)
 {
     s->set[k].column = arena_alloc_array(task, count, sizeof *s->set[k].column, e);
@@ -416,7 +431,7 @@ make_columns(SqliteSource *s, Arena *task, Err *e)
         int at = find_result(s->statement, s->spec->column[i].name);
 
         if (at < 0)
-            return fail(e, SOURCE_QUERY, "the query has no column %s", s->spec->column[i].name);
+            return fail_missing(s->statement, s->spec->column[i].name, e);
         column[i] = s->spec->column[i];
         if (s->spec->type_given && !s->spec->type_given[i])
             column[i].type = declared_type(s->statement, at);
