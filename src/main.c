@@ -115,6 +115,20 @@ show_help(const Role *role)
 }
 
 static bool
+fail_scheme(const ConfigSource *source, Err *e)
+{
+    Buf known = buf_new(ERR_TEXT_BYTES);
+
+    for (const SourceKind *const *kind = kinds.source; *kind; kind++)
+        for (const char *const *scheme = (*kind)->schemes; *scheme; scheme++)
+            buf_printf(&known, "%s%s:", known.bytes > 0 ? ", " : "", *scheme);
+    fail(e, CONFIG_INVALID, "%s: this version has no driver for %.*s:, only for %s", source->place,
+        (int)strcspn(source->url, ":"), source->url, known.data);
+    buf_free(&known);
+    return false;
+}
+
+static bool
 judge_rooms(const Config *config, Err *e)
 {
     Err why = {0};
@@ -124,9 +138,7 @@ judge_rooms(const Config *config, Err *e)
         return fail(e, CONFIG_INVALID, "cleanup_schedule: %s", err_root(&why));
     for (size_t i = 0; i < config->sources; i++)
         if (!kinds_source(&kinds, config->source[i].url))
-            return fail(e, CONFIG_INVALID,
-                "sources.%s.url: this build has no driver for %.*s:", config->source[i].name,
-                (int)strcspn(config->source[i].url, ":"), config->source[i].url);
+            return fail_scheme(&config->source[i], e);
     return kinds_queue(&kinds, config, e) && kinds_storage(&kinds, config, e);
 }
 

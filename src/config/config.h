@@ -30,6 +30,7 @@ typedef struct {
     unsigned concurrency;         /* exports at once over all workers; 0: no limit */
     int64_t statement_timeout_ms; /* 0: the task's limit */
     bool is_demo;                 /* nobody named it: the demo database */
+    const char *place; /* where its URL stands: "GRAPH_DB_URL", "FILE:3: sources.shop.url" */
 } ConfigSource;
 
 #define OPT_FIELD_TEXT(name) name

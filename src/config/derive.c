@@ -218,10 +218,13 @@ complete_source(Config *config, ConfigSource *source, const char *name, const ch
             url_origin->line, name);
     if (!s) {
         s = &source[config->sources++];
-        *s = (ConfigSource){.name = name};
+        *s = (ConfigSource){.name = name, .place = name};
     }
     if (*url) {
         s->url = url;
+        s->place = url_origin->from == FROM_FILE ? arena_printf(arena, e, "%s:%u: %s_url",
+                                                       url_origin->name, url_origin->line, s->name)
+                                                 : url_origin->name;
         s->user = s->password = NULL;
     }
     if (*user)
@@ -233,7 +236,7 @@ complete_source(Config *config, ConfigSource *source, const char *name, const ch
         s->user = s->password = NULL;
         s->url = arena_printf(arena, e, "sqlite:%s", config->demo_path);
     }
-    return s->url != NULL;
+    return s->url && s->place;
 }
 
 static bool
@@ -244,8 +247,7 @@ check_source_url(const ConfigSource *s, Err *e)
     if (scheme > 0 && s->url[scheme] == ':' && s->url[scheme + 1])
         return true;
     return fail(e, CONFIG_INVALID,
-        "sources.%s.url: expected a URL like sqlite:/srv/shop.db or postgresql://db.example/shop",
-        s->name);
+        "%s: expected a URL like sqlite:/srv/shop.db or postgresql://db.example/shop", s->place);
 }
 
 static bool

@@ -164,7 +164,8 @@ read_source_member(File *f, ConfigSource *source, const char *key, const json_t 
 
     place_of(f, source->name, key, place);
     if (strcmp(key, "url") == 0)
-        return read_source_text(f, value, place, &source->url);
+        return read_source_text(f, value, place, &source->url) &&
+               (source->place = arena_text(f->arena, place, f->e));
     if (strcmp(key, "user") == 0)
         return read_source_text(f, value, place, &source->user);
     if (strcmp(key, "password") == 0)

@@ -91,6 +91,7 @@ read_source(const json_t *object, ConfigSource *s, Arena *arena, Err *e)
     };
     if (ok && (!s->name || !s->url))
         return fail(e, CONFIG_INVALID, "a source without name or url was handed over");
+    s->place = s->name;
     return ok;
 }
 

@@ -247,7 +247,7 @@ test_file_refused(void **state)
             "exclude each other"},
         {"sources:\n  shop: {url: 'sqlite:x', password: 5}\n",
             "sources.shop.password: expected text"},
-        {"sources:\n  shop: {url: 'no url'}\n", "sources.shop.url: expected a URL"},
+        {"sources:\n  shop: {url: 'no url'}\n", "bad.yaml:2: sources.shop.url: expected a URL"},
         {"sources:\n  graph: {url: 'sqlite:x'}\ngraph_db_url: 'sqlite:y'\n", "exclude each other"},
         {"redis_url: a\nredis_url_file: b\n", "exclude each other"},
         {"s3_access_key: a\n", "s3_secret_key is missing"},
