@@ -407,15 +407,6 @@ never_ends(Watch *w)
     return false;
 }
 
-/* The demo database is made by the first worker, so its absence is no failure. */
-static bool
-is_still_to_come(const Config *config, const ConfigSource *source)
-{
-    struct stat s;
-
-    return source->is_demo && lstat(config->demo_path, &s) != 0;
-}
-
 static bool
 check_source(Doctor *d, const ConfigSource *source)
 {
@@ -430,7 +421,7 @@ check_source(Doctor *d, const ConfigSource *source)
     Err why = {0};
 
     snprintf(name, sizeof name, "source %.64s", source->name);
-    if (is_still_to_come(d->cli->config, source)) {
+    if (local_is_to_come(d->cli->config, source)) {
         say(d, LOCAL_WARNING, name,
             "set its URL; or `rowferry demo-data` makes the demo database (a worker does it by "
             "itself)",

@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/text.h"
 
@@ -76,6 +77,14 @@ local_say(const Cli *c, LocalVerdict verdict, const char *name, const char *deta
     return ok;
 }
 
+bool
+local_is_to_come(const Config *config, const ConfigSource *source)
+{
+    struct stat s;
+
+    return source && source->is_demo && lstat(config->demo_path, &s) != 0;
+}
+
 const char *
 local_fix(const Config *config, const char *source, const Err *why)
 {
@@ -93,9 +102,8 @@ local_fix(const Config *config, const char *source, const Err *why)
     case ERR_SOURCE_AUTH:
         return "set the source's user and password (password_file keeps it out of the environment)";
     case ERR_SOURCE_QUERY:
-        return "the definition's query must yield its columns, by name; `rowferry types NAME` "
-               "shows "
-               "them";
+        return "the query of the definition must be one SELECT that yields each of its columns, by "
+               "name";
     case ERR_SOURCE_TIMEOUT:
     case ERR_QUERY_TIMEOUT:
         return "the first row took longer than 10 s: does the query have the indexes it wants?";

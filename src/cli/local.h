@@ -24,6 +24,9 @@ bool local_say(const Cli *c, LocalVerdict verdict, const char *name, const char 
 /* What to do about an error of this machine; NULL: nothing is known. */
 const char *local_fix(const Config *config, const char *source, const Err *why);
 
+/* Has it no URL, and is the demo database, which a worker writes, not there yet? */
+bool local_is_to_come(const Config *config, const ConfigSource *source);
+
 /* demo.c: makes the demo database of DATA if the source is it and it is not there yet; says so. */
 bool local_demo(Cli *c, const ConfigSource *source, Err *e) MUST_CHECK;
 

@@ -243,6 +243,25 @@ def test_types_check_names_what_is_wrong(data, tmp_path):
     assert rows["wrong"]["ok"] is False and rows["wrong"]["code"] == "source-query"
 
 
+def test_types_check_does_not_fail_for_a_demo_database_that_is_still_to_come(tmp_path):
+    shop = tmp_path / "shop.db"
+    with sqlite3.connect(shop) as database:
+        database.execute("CREATE TABLE orders (id INTEGER, total REAL)")
+    definition = tmp_path / "orders.yaml"
+    definition.write_text("name: orders\nsource: shop\ncolumns:\n  - { name: id }\n"
+                          "query: SELECT id, total FROM orders\n")
+    config = tmp_path / "rowferry.yaml"
+    config.write_text(f"types: ['{definition}']\nsources:\n  shop: {{ url: 'sqlite:{shop}' }}\n")
+    done = run(tmp_path / "data", "types", "--check", "--config", config)
+    assert done.returncode == 0, done.stdout
+    assert "✓ orders" in done.stdout and "! graph_data" in done.stdout and "✗" not in done.stdout
+
+    definition.write_text(definition.read_text().replace("SELECT id, total", "SELECT total"))
+    done = run(tmp_path / "data", "types", "--check", "--config", config)
+    assert done.returncode == 1
+    assert f"✗ orders ({definition}): the query has no column id, it has: total" in done.stdout
+
+
 def test_doctor(data):
     done = run(data, "doctor")
     assert done.returncode == 0, done.stdout
