@@ -192,7 +192,9 @@ PREFIX ?= /usr/local
 install: all ## PREFIX=/usr/local, DESTDIR honoured
 	install -D -m 755 build/rowferry $(DESTDIR)$(PREFIX)/bin/rowferry
 	install -D -m 644 etc/rowferry.yaml $(DESTDIR)$(PREFIX)/share/rowferry/rowferry.yaml
-	install -D -m 644 etc/rowferry.service $(DESTDIR)$(PREFIX)/lib/systemd/system/rowferry.service
+	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
+	sed 's|/usr/local|$(PREFIX)|g' etc/rowferry.service > $(DESTDIR)$(PREFIX)/lib/systemd/system/rowferry.service
+	chmod 644 $(DESTDIR)$(PREFIX)/lib/systemd/system/rowferry.service
 
 .PHONY: clean
 clean: ## remove what was built
