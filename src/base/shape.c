@@ -386,3 +386,40 @@ shape_schema(const Shape *members)
     json_decref(required);
     return schema;
 }
+
+static void
+put_bounds(const Shape *shape, const char *unit, Buf *to)
+{
+    if (shape->min == 0 && shape->max == 0)
+        return;
+    if (shape->min > 0)
+        buf_printf(to, ", %.17g to %.17g%s", shape->min, shape->max, unit);
+    else
+        buf_printf(to, ", at most %.17g%s", shape->max, unit);
+}
+
+void
+shape_reference(const Shape *members, Buf *to)
+{
+    static const struct {
+        const char *value, *unit;
+    } forms[] = {
+        [SHAPE_TEXT] = {"text", " characters"},
+        [SHAPE_INT] = {"whole number", ""},
+        [SHAPE_REAL] = {"number", ""},
+        [SHAPE_BOOL] = {"true or false", ""},
+        [SHAPE_OBJECT] = {"map", ""},
+        [SHAPE_ARRAY] = {"list", ""},
+        [SHAPE_ANY] = {"value", ""},
+    };
+
+    buf_text(to, "| key | value | meaning |\n| --- | --- | --- |\n");
+    for (; members->name; members++) {
+        if (members->not_available)
+            continue;
+        buf_printf(to, "| `%s`%s | %s", members->name, members->required ? " (required)" : "",
+            forms[members->type].value);
+        put_bounds(members, forms[members->type].unit, to);
+        buf_printf(to, " | %s |\n", members->meaning ? members->meaning : "");
+    }
+}

@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "base/arena.h"
+#include "base/buf.h"
 #include "base/err.h"
 
 enum { PROBLEMS_MAX = 20 };
@@ -84,5 +85,8 @@ bool shape_check(const Shape *members, const json_t *value, const char *pointer,
 
 /* JSON Schema (2020-12) of the table; the caller owns it. NULL without memory. */
 json_t *shape_schema(const Shape *members);
+
+/* The table in Markdown: key, value, meaning; without what is not available. For documents. */
+void shape_reference(const Shape *members, Buf *to);
 
 #endif

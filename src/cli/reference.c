@@ -220,9 +220,22 @@ print_types(const Cli *c, Buf *to, Err *e)
 
     if (!types)
         return false;
-    buf_text(to, "# Export types\n\nPrinted by the program: the types that ship. Others are YAML "
-                 "files like those in "
-                 "[types/](../../types/), named by `--types`.\n");
+    buf_text(to,
+        "# Export types\n\nPrinted by the program: what a definition may say, and the types that "
+        "ship.\n\n## Your own\n\nA definition is a YAML file, like those in "
+        "[types/](../../types/); `--types` names the file, or a folder of them. One with the name "
+        "of a type that ships replaces it. `rowferry types --check` tries the queries, SIGHUP "
+        "reads "
+        "the definitions again; wrong ones are refused with file, line and key, and those of "
+        "before "
+        "stay.\n\n");
+    types_reference(to);
+    buf_text(to,
+        "\nA value that does not fit its column's type fails the export; the log names column and "
+        "row.\n\nSQLite has no types for dates and times: texts like those above are read "
+        "(` ` for `T`, fractions, `Z` or `+02:00` may be there), and whole seconds since 1970. "
+        "A parameter is bound as such a text, in UTC and without `Z`. "
+        "So compare times and not their texts: `datetime(placed_at) >= datetime($since)`.\n");
     for (size_t i = 0; i < types->types; i++)
         if (strcmp(types->type[i].origin, "built-in") == 0)
             put_type(&types->type[i], to);

@@ -28,7 +28,8 @@ static const CliColumn columns[] = {
 
 const char cli_types_more[] =
     "Reads the built-in definitions and those of --types, and needs no server.\n"
-    "--check exits 1 when a query does not fit its source.\n";
+    "--check exits 1 when a query does not fit its source.\n"
+    "What a definition may say: docs/reference/types.md, or `rowferry help --reference types`.\n";
 
 /* --- the list --- */
 

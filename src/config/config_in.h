@@ -85,6 +85,13 @@ bool option_set(const Option *o, Config *config, const char *text, bool add, con
 /* The value as it would be written; a list with ':' between. */
 void option_print(const Option *o, const Config *config, Buf *to);
 
+/* What stands under `sources: NAME:` in the file. */
+enum { SOURCE_KEYS = 6 };
+typedef struct {
+    const char *key, *value, *meaning; /* for documents */
+} SourceKey;
+extern const SourceKey source_keys[SOURCE_KEYS];
+
 /* file.c: the configuration file. Adds every problem it finds to `e`, as far as that has room. */
 bool file_load(const char *path, Config *config, Origins *origins, Arena *arena, Err *e) MUST_CHECK;
 

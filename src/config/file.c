@@ -18,6 +18,17 @@ typedef struct {
 
 enum { PLACE_BYTES = 300, POINTER_BYTES = 200 };
 
+/* clang-format off */
+const SourceKey source_keys[SOURCE_KEYS] = {
+    {"url",               "a URL; `sqlite:/srv/shop/shop.db`, with the path from the root on", "The database."},
+    {"user",              "text",                        "The login, if the URL has none."},
+    {"password",          "text",                        "Its password."},
+    {"password_file",     "a path",                      "A file whose first line is the password."},
+    {"concurrency",       "a whole number from 1 to 1024", "Exports at once on this source, over all workers."},
+    {"statement_timeout", "a time like 90s, 5m or 2h",   "Longest query; the time limit of the task otherwise."},
+};
+/* clang-format on */
+
 /* A key as the next step of a JSON pointer. */
 static void
 escape_token(const char *key, char to[POINTER_BYTES])
@@ -157,8 +168,7 @@ read_source_text(File *f, const json_t *value, const char *place, const char **t
 static bool
 read_source_member(File *f, ConfigSource *source, const char *key, const json_t *value)
 {
-    static const char *const known[] = {
-        "url", "user", "password", "password_file", "concurrency", "statement_timeout", NULL};
+    const char *known[SOURCE_KEYS + 1] = {NULL};
     char place[PLACE_BYTES], number[24];
     const char *text, *nearest;
 
@@ -188,10 +198,13 @@ read_source_member(File *f, ConfigSource *source, const char *key, const json_t 
             return fail(f->e, CONFIG_INVALID, "%s: expected a time like 90s, 5m or 2h", place);
         return true;
     }
+    for (size_t i = 0; i < SOURCE_KEYS; i++)
+        known[i] = source_keys[i].key;
     nearest = text_nearest(key, known);
-    return fail(f->e, CONFIG_INVALID, "%s: unknown key; expected %s%s%s", place,
-        nearest ? "perhaps " : "one of ", nearest ? nearest : "url, user, password, ",
-        nearest ? "" : "password_file, concurrency, statement_timeout");
+    if (nearest)
+        return fail(f->e, CONFIG_INVALID, "%s: unknown key; did you mean %s?", place, nearest);
+    return fail(f->e, CONFIG_INVALID, "%s: unknown key; expected one of %s, %s, %s, %s, %s, %s",
+        place, known[0], known[1], known[2], known[3], known[4], known[5]);
 }
 
 static bool

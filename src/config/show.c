@@ -215,4 +215,12 @@ config_reference(Buf *to)
         buf_printf(to, " | %s | %s |\n", expected.data, o->help);
         buf_free(&expected);
     }
+    buf_text(to,
+        "\n## Sources\n\n`sources:` in the file names the databases that export types read, as a "
+        "map: "
+        "`shop: { url: \"sqlite:/srv/shop/shop.db\" }`. `graph` and `timescale` have variables of "
+        "their own (above), and are the demo database until they have a URL.\n\n"
+        "| key | value | meaning |\n| --- | --- | --- |\n");
+    for (const SourceKey *k = source_keys; k < source_keys + SOURCE_KEYS; k++)
+        buf_printf(to, "| `%s` | %s | %s |\n", k->key, k->value, k->meaning);
 }

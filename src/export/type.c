@@ -68,8 +68,8 @@ static const Shape param_members[] = {
     {"type",        SHAPE_TEXT, .required = true, .allowed = type_names, .meaning = "Type of the value."},
     {"required",    SHAPE_BOOL, .meaning = "A request must give it."},
     {"default",     SHAPE_ANY,  .meaning = "Value when a request does not give it."},
-    {"min",         SHAPE_ANY,  .meaning = "Least value."},
-    {"max",         SHAPE_ANY,  .meaning = "Greatest value."},
+    {"min",         SHAPE_ANY,  .meaning = "Least number, date or time."},
+    {"max",         SHAPE_ANY,  .meaning = "Greatest number, date or time."},
     {"max_length",  SHAPE_INT,  .min = 1, .max = 65536, .meaning = "Most characters of a text."},
     {"pattern",     SHAPE_TEXT, .min = 1, .max = 512, .meaning = "POSIX extended regular expression for the whole text."},
     {"enum",        SHAPE_ARRAY, .min = 1, .max = 1000, .meaning = "The values there are."},
@@ -87,22 +87,54 @@ static const Shape column_members[] = {
 static const Shape column_shape = {"", SHAPE_OBJECT, .members = column_members};
 
 static const Shape definition[] = {
-    {"name",        SHAPE_TEXT,   .required = true, .check = check_name, .meaning = "What export_type says."},
+    {"name",        SHAPE_TEXT,   .required = true, .check = check_name, .meaning = "What requests call it (`export_type`): small letters, digits and _."},
     {"title",       SHAPE_TEXT,   .meaning = "For people."},
     {"description", SHAPE_TEXT,   .meaning = "For people."},
-    {"source",      SHAPE_TEXT,   .required = true, .meaning = "Name of the source."},
-    {"params",      SHAPE_OBJECT, .null_is_missing = true, .element = &param_shape, .max = PARAMS_MAX, .meaning = "Filters."},
+    {"source",      SHAPE_TEXT,   .required = true, .meaning = "Name of a source of the configuration."},
+    {"params",      SHAPE_OBJECT, .null_is_missing = true, .element = &param_shape, .max = PARAMS_MAX, .meaning = "Filters, by name; each must be used by the query."},
     {"columns",     SHAPE_ARRAY,  .required = true, .element = &column_shape, .min = 1, .max = COLUMNS_MAX, .meaning = "Columns, in the file's order."},
-    {"query",       SHAPE_ANY,    .required = true, .meaning = "One text for each driver (neo4j, postgres, sqlite), or one for all."},
+    {"query",       SHAPE_ANY,    .required = true, .meaning = "A text, or a map with one for each driver (`neo4j`, `postgres`, `sqlite`): one SELECT that yields each column by its name. `$name` is a parameter, always bound; one that a request leaves out is NULL."},
     {"order",       SHAPE_TEXT,   .meaning = "For people; the query orders."},
-    {"time_limit",  SHAPE_ANY,    .check = check_duration, .meaning = "Longest attempt."},
-    {"max_rows",    SHAPE_INT,    .min = 1, .max = 9e15, .meaning = "Most rows."},
-    {"concurrency", SHAPE_INT,    .min = 1, .max = 10000, .meaning = "Exports of this type at once."},
+    {"time_limit",  SHAPE_ANY,    .check = check_duration, .meaning = "Longest attempt, like `90s`, `5m` or `2h`; `task_time_limit` otherwise."},
+    {"max_rows",    SHAPE_INT,    .min = 1, .max = 9e15, .meaning = "More rows fail the export."},
+    {"concurrency", SHAPE_INT,    .min = 1, .max = 10000, .meaning = "Exports of this type at once, over all workers."},
     {"parallel",    SHAPE_ANY,    .not_available = true},
     {"incremental", SHAPE_ANY,    .not_available = true},
     {0},
 };
 /* clang-format on */
+
+void
+types_reference(Buf *to)
+{
+    static const char *const in_csv[COLUMN_TYPES_COUNT] = {
+        [COLUMN_BOOL] = "`true` or `false`",
+        [COLUMN_INT16] = "digits",
+        [COLUMN_INT32] = "digits",
+        [COLUMN_INT64] = "digits",
+        [COLUMN_FLOAT] = "the shortest digits that read back the same",
+        [COLUMN_DOUBLE] = "the shortest digits that read back the same",
+        [COLUMN_DECIMAL] = "digits, as the database wrote them",
+        [COLUMN_TEXT] = "as it is; the empty one is `\"\"`, NULL is nothing",
+        [COLUMN_BYTES] = "base64",
+        [COLUMN_DATE] = "`2024-01-31`",
+        [COLUMN_TIME] = "`10:00:00`",
+        [COLUMN_TIMESTAMP] = "`2024-01-31T10:00:00`",
+        [COLUMN_TIMESTAMPTZ] = "`2024-01-31T10:00:00Z`",
+        [COLUMN_INTERVAL] = "`P1DT2H`",
+        [COLUMN_UUID] = "36 characters, small letters",
+        [COLUMN_JSON] = "as the database wrote it",
+    };
+
+    shape_reference(definition, to);
+    buf_text(to, "\nA column:\n\n");
+    shape_reference(column_members, to);
+    buf_text(to, "\nA parameter:\n\n");
+    shape_reference(param_members, to);
+    buf_text(to, "\n| type | in a CSV file |\n| --- | --- |\n");
+    for (unsigned type = 0; type < COLUMN_TYPES_COUNT; type++)
+        buf_printf(to, "| `%s` | %s |\n", column_type_name((ColumnType)type), in_csv[type]);
+}
 
 /* --- from JSON --- */
 

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "base/arena.h"
+#include "base/buf.h"
 #include "base/err.h"
 #include "config/config.h"
 #include "export/kinds.h"
@@ -78,6 +79,9 @@ const char *type_query(const ExportType *type, const char *driver);
 /* C1's JSON of a type (api-surface.md 10): params_schema, columns, formats …; the caller owns it.
  */
 json_t *type_describe(const ExportType *type, const Kinds *kinds);
+
+/* What a definition may say, in Markdown. For documents. */
+void types_reference(Buf *to);
 
 /* Does the query yield the columns on its source? Opens it with all parameters NULL. For --check
  * and doctor. */

@@ -238,7 +238,7 @@ test_file_refused(void **state)
         {"- a\n", "expected a map of options"},
         {"sources: [a]\n", "expected a map"},
         {"sources:\n  shop: {urll: x}\n",
-            "bad.yaml:2: sources.shop.urll: unknown key; expected perhaps url"},
+            "bad.yaml:2: sources.shop.urll: unknown key; did you mean url?"},
         {"sources:\n  shop: {user: x}\n", "sources.shop: url is missing"},
         {"sources:\n  Shop: {url: 'sqlite:x'}\n", "sources.Shop: expected a name"},
         {"sources:\n  shop: {url: 'sqlite:x', concurrency: 0}\n", "sources.shop.concurrency"},
