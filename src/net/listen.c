@@ -40,7 +40,11 @@ listen_open(const char *host, unsigned port, Err *e)
     for (struct addrinfo *at = found; at && fd < 0; at = at->ai_next)
         fd = open_one(at);
     if (fd < 0)
-        fail(e, INTERNAL, "cannot listen on %s port %s: %m", host, port_text);
+        fail(e, INTERNAL, "cannot listen on %s port %s: %m%s", host, port_text,
+            errno == EADDRINUSE      ? ": another program has it; --port takes another"
+            : errno == EADDRNOTAVAIL ? ": --host must be an address of this machine"
+            : errno == EACCES        ? ": ports below 1024 need CAP_NET_BIND_SERVICE"
+                                     : "");
     freeaddrinfo(found);
     return fd;
 }
