@@ -83,7 +83,8 @@ reload(Process *p)
     if (arena)
         setup = load_setup(p, arena, &e);
     if (!setup) {
-        log_event(LOG_ERROR, "config.refused", log_err(&e));
+        log_event(LOG_ERROR, "config.refused", log_err(&e),
+            log_text("msg", "what was loaded before stays"));
         arena_free(arena);
         return;
     }

@@ -114,7 +114,8 @@ reload(Worker *w)
     if (!arena)
         return;
     if (!(config = config_load(&w->args, arena, &e)) || !take_config(w, config, arena, &e)) {
-        log_event(LOG_ERROR, "config.refused", log_err(&e));
+        log_event(LOG_ERROR, "config.refused", log_err(&e),
+            log_text("msg", "what was loaded before stays"));
         arena_free(arena);
         return;
     }
