@@ -95,6 +95,10 @@ static const struct {
     {ERR_WAITED_TOO_LONG, "the export itself goes on; --timeout is the time of waiting"},
     {ERR_QUEUE_FULL, "nothing was queued; try again later"},
 };
+
+/* Why an export failed is not for everybody who may ask for one: only the log says it. */
+static const ErrCode told_in_log[] = {ERR_SOURCE_UNAVAILABLE, ERR_SOURCE_AUTH, ERR_SOURCE_QUERY, ERR_SOURCE_TIMEOUT,
+    ERR_ENCODE_FAILED, ERR_WORKER_LOST, ERR_EXPORT_FAILED};
 /* clang-format on */
 
 const char *
@@ -146,6 +150,9 @@ hint_of(const Cli *c, ErrCode code)
     for (size_t i = 0; i < sizeof hints / sizeof hints[0]; i++)
         if (hints[i].code == code)
             return hints[i].hint;
+    for (size_t i = 0; i < sizeof told_in_log / sizeof told_in_log[0]; i++)
+        if (told_in_log[i] == code && c->command && !c->command->local)
+            return "the log of the service has the cause, under the id of the task";
     return NULL;
 }
 
@@ -193,7 +200,7 @@ put_error_text(const Cli *c, const Err *e, Buf *to)
         text_terminal(to, e->link[k].text, strlen(e->link[k].text));
         buf_char(to, '\n');
     }
-    if (e->code == ERR_USAGE && c->command)
+    if (e->code == ERR_USAGE && c->command && strcmp(c->command->name, "help") != 0)
         buf_printf(to, "hint: `rowferry help %s` says more\n", c->command->name);
     else if (e->code == ERR_USAGE)
         buf_text(to, "hint: `rowferry help` lists the commands\n");

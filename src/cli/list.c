@@ -94,6 +94,8 @@ cli_list(Cli *c, Err *e)
     ok = ok && cli_print_rows(c, files, file_columns, e);
     if (ok && cursor)
         cli_note(c, "there are more: --all shows them");
+    if (ok && json_array_size(files) == 0)
+        cli_note(c, "%s has no files; --user names another", user);
     json_decref(files);
     remote_close(&r);
     return cli_exit(ok, e);

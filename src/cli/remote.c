@@ -78,12 +78,27 @@ is_token(const char *text)
     return true;
 }
 
+static bool
+check_url(Cli *c, Err *e)
+{
+    Err why = {0};
+    Url url;
+
+    if (url_parse(c->url, c->arena, &url, &why) && *url.host && !url.query &&
+        (strcmp(url.scheme, "http") == 0 || strcmp(url.scheme, "https") == 0))
+        return true;
+    return fail(e, USAGE, "%s: expected a URL like http://127.0.0.1:8000",
+        cli_flag(c, "url") ? "--url" : "ROWFERRY_URL");
+}
+
 bool
 remote_open(Cli *c, Remote *r, Err *e)
 {
     const char *path = cli_flag(c, "token-file"), *token = config_variable("ROWFERRY_TOKEN");
 
     *r = (Remote){.c = c, .patience_ms = REMOTE_PATIENCE_MS};
+    if (!check_url(c, e))
+        return false;
     if (path && !read_token(c, path, &token, e))
         return false;
     if (token && !is_token(token))

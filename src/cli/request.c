@@ -244,6 +244,18 @@ say_warnings(const Cli *c, const json_t *answer)
             json_text_or(warning, "detail", "?"), json_text_or(warning, "code", "?"));
 }
 
+/* What is done stays done, even if the file cannot be saved where it should. */
+static bool
+save(Remote *r, const json_t *status, const char *to, Err *e)
+{
+    if (download_save(r, status, to, e))
+        return true;
+    if (e->code != ERR_INTERRUPTED && e->code != ERR_WAITED_TOO_LONG)
+        cli_note(r->c, "the export is done; `rowferry download %s` saves its file",
+            json_text_or(status, "task_id", "ID"));
+    return false;
+}
+
 /* From the id to the end, and to the file. */
 static bool
 see_through(Remote *r, const char *id, const json_t *body, Err *e)
@@ -258,7 +270,7 @@ see_through(Remote *r, const char *id, const json_t *body, Err *e)
         ok = cli_print_json(c, f.status, true, e);
     ok = ok && follow_completed(&f, e);
     if (ok && to)
-        ok = download_save(r, f.status, to, e);
+        ok = save(r, f.status, to, e);
     else if (ok && !c->json)
         ok = cli_line(json_text_or(f.status, "download_url", ""), e);
     follow_free(&f, 1);

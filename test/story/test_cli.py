@@ -219,6 +219,7 @@ def test_demo_data_is_the_same_for_the_same_seed(cli):
 def test_1_the_export_failed(cli):
     done = cli("request", "wrong_column", "--follow")
     assert done.returncode == 1 and "source-query" in done.err and "salary" not in done.err
+    assert "hint: the log of the service has the cause" in done.err
 
 
 WRONG_USE = [["request"], ["status"], ["request", "numbers", "--colour"], ["download"], ["request", "numbers", "-p", "x"],
@@ -230,6 +231,22 @@ def test_2_wrong_use(cli, words):
     done = cli(*words)
     assert done.returncode == 2 and done.err.startswith("rowferry"), (done.returncode, done.err)
     assert done.out == ""
+
+
+@pytest.mark.parametrize("url", ["foo", "ftp://127.0.0.1", "http://", "http://127.0.0.1/?a=b"])
+def test_2_a_url_that_is_none(cli, url):
+    done = cli("list", "--url", url)
+    assert done.returncode == 2 and "--url: expected a URL like http://127.0.0.1:8000" in done.err
+
+
+def test_what_to_do_next(cli):
+    """Not only what is wrong."""
+    assert "nobody has no files; --user" in cli("list", "--user", "nobody").err
+    assert "`rowferry help` lists the commands" in cli("help", "nonsense").err
+    lost = cli("request", "numbers", "-p", "rows=3", "--download", str(cli.folder / "no" / "such" / "folder") + "/")
+    assert lost.returncode == 1
+    again = re.search(r"`rowferry download ([0-9a-f-]{36})`", lost.err)
+    assert cli("download", again[1], "-o", "-").stdout == database.numbers_csv(3)
 
 
 def test_3_not_found(cli):
