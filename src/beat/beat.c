@@ -23,6 +23,7 @@ static const char sweep_schedule[] = "sch_cleanup";
 
 static const int64_t us_per_second = 1000000LL;
 static const int64_t catch_up_us = 86400LL * 1000000; /* P1D: an older one is not made good */
+static const int64_t ahead_us = 86400LL * 1000000;    /* the clock was wrong when that was fired */
 
 enum {
     LOOK_S = 60, /* at the latest, whatever the timer thinks */
@@ -122,7 +123,7 @@ fire(Beat *b, int64_t due_us, bool with_task, Err *e)
 /*
  * Only the latest due time counts: those before it were missed, and one sweep makes good for all.
  * A schedule never seen starts with the next one. When the clock goes back, what was fired stays
- * so.
+ * so, but for a clock that was ahead by more than a day.
  */
 static bool
 tick(Beat *b, Err *e)
@@ -131,6 +132,8 @@ tick(Beat *b, Err *e)
 
     if (!open_queue(b, e) || !b->queue_kind->last_due(b->queue, sweep_schedule, &last, e))
         return false;
+    if (last > now + ahead_us)
+        last = 0; /* else it would rest until that time comes */
     if (due <= last)
         return true;
     return fire(b, due, last > 0 && now - due <= catch_up_us, e);

@@ -172,9 +172,10 @@ typedef enum {
     QUEUE_PREPARE,       /* RUNNING -> PREPARED: key, sealed, rows, bytes, sha256 */
     QUEUE_UNPREPARE,     /* PREPARED -> RUNNING, same epoch: what was sealed is gone */
     QUEUE_COMPLETE,      /* PREPARED -> COMPLETED: result, retain */
-    QUEUE_RETRY,         /* RUNNING -> QUEUED, available_us; error_code of this attempt; keeps
-                            progress. PREPARED stays so: its lease ends, take() hands it out from
-                            available_us on, attempt + 1. Refused once cancel was asked */
+    QUEUE_RETRY,         /* RUNNING -> QUEUED, available_us (at once if the clock is set back behind
+                            this write); error_code of this attempt; keeps progress. PREPARED stays so: its
+                            lease ends, take() hands it out from         available_us on, attempt + 1. Refused once
+                            cancel was asked */
     QUEUE_FAIL,          /* -> FAILED: error_code, error, error_detail */
     QUEUE_CANCELLED_NOW, /* -> CANCELLED */
     QUEUE_GIVE_BACK,     /* RUNNING -> QUEUED at once, attempt - 1, give_backs + 1. PREPARED stays
@@ -248,7 +249,8 @@ typedef struct {
 } QueueCounts;
 
 /* A due time of a schedule: fires once for all beats, whatever the limit of those that wait. `put`
- * may be NULL: only notes the due time. */
+ * may be NULL: only notes the due time. One that was fired more than a day ahead of now does not
+ * count: the clock was wrong then. */
 typedef struct {
     const char *schedule;
     int64_t due_us;

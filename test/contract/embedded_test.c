@@ -604,6 +604,36 @@ test_other_boot(void **state)
     arena_free(arena);
 }
 
+/* A retry that was written while the clock was years ahead waits for no year. */
+static void
+test_clock_was_ahead(void **state)
+{
+    const char *place = fresh();
+    Arena *arena = arena_new(1 << 20);
+    Queue *q = bench_open(place);
+    sqlite3 *db = open_raw(place);
+    const QueuePhase phases[] = {QUEUE_RUNNING, QUEUE_PREPARED};
+
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        const char *id = i == 0 ? "r" : "p";
+        QueueTake take = {.owner = bench_owner(), .wanted = 1, .lease_ms = 60000};
+        QueueRecord r = bench_bring(q, id, phases[i], arena);
+        QueueWrite write = bench_write_of(QUEUE_RETRY, &r);
+
+        write.available_us = time_wall_us() + 3600000000LL;
+        assert_int_equal(bench_write(q, &write), QUEUE_WRITTEN);
+        assert_int_equal(bench_take(q, &take, &r, arena), 0);
+        raw(db, "UPDATE task SET heartbeat_us = heartbeat_us + 1000000000000000,"
+                " available_us = available_us + 1000000000000000 WHERE owner IS NULL");
+        assert_int_equal(bench_take(q, &take, &r, arena), 1);
+        assert_string_equal(r.id, id);
+    }
+    sqlite3_close(db);
+    bench_close(q);
+    arena_free(arena);
+}
+
 /* Containers have pids of their own: a neighbour cannot be seen, and is not dead for that. */
 static void
 test_other_container(void **state)
@@ -786,6 +816,7 @@ main(int argc, char **argv)
         cmocka_unit_test(test_signals_while_locked),
         cmocka_unit_test(test_owner_is_gone),
         cmocka_unit_test(test_other_boot),
+        cmocka_unit_test(test_clock_was_ahead),
         cmocka_unit_test(test_other_container),
         cmocka_unit_test(test_damaged_records),
         cmocka_unit_test(test_maintained),

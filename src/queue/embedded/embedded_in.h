@@ -64,12 +64,18 @@
     X(CANCEL_NOTE,                                                                                 \
         "UPDATE task SET cancel_us = ?2, cancel_by = ?3, cancel_reason = ?4 WHERE seq = ?1")       \
     X(PROMOTE, "UPDATE task SET ready = 1 WHERE phase = 0 AND ready = 0 AND available_us <= ?1")   \
+    X(PROMOTE_AGAIN,                                                                               \
+        "UPDATE task SET ready = 1 WHERE phase = 0 AND ready = 0 AND heartbeat_us > 0"             \
+        " AND heartbeat_us > ?1")                                                                  \
+    X(LAST_AGAIN, "SELECT max(heartbeat_us) FROM task WHERE phase = 0 AND ready = 0"               \
+                  " AND heartbeat_us > 0")                                                         \
     X(NEXT_DUE, "SELECT min(available_us) FROM task WHERE phase = 0 AND ready = 0")                \
     X(ANY_READY, "SELECT EXISTS (SELECT 1 FROM task WHERE phase = 0 AND ready = 1)")               \
     X(READY, "SELECT seq, queue, source, export_type FROM task WHERE phase = 0 AND ready = 1"      \
              " ORDER BY priority, seq")                                                            \
-    X(RUNNING, "SELECT seq, phase, source, export_type, lease_until_ms, lease_scope, owner_pid,"   \
-               " owner_born, available_us FROM task WHERE phase IN (1, 2) ORDER BY seq")           \
+    X(RUNNING,                                                                                     \
+        "SELECT seq, phase, source, export_type, lease_until_ms, lease_scope, owner_pid,"          \
+        " owner_born, available_us, heartbeat_us FROM task WHERE phase IN (1, 2) ORDER BY seq")    \
     X(TAKE, "UPDATE task SET phase = CASE phase WHEN 2 THEN 2 ELSE 1 END,"                         \
             " attempt = attempt + (phase = 0), ready = 0, epoch = epoch + 1,"                      \
             " stage = CASE phase WHEN 2 THEN stage ELSE 0 END, progress = max(progress, 10),"      \

@@ -31,6 +31,9 @@ enum {
 
 static const int64_t idempotency_us = 24 * 3600000000LL;
 
+/* What was written in the future was written by a clock that was ahead; so much may be a step. */
+static const int64_t ahead_us = 60000000LL, schedule_ahead_us = 24 * 3600000000LL;
+
 extern const QueueKind queue_embedded;
 
 static const char *const statements[STATEMENTS] = {
@@ -740,7 +743,9 @@ choose_prepared(Embedded *q, const QueueTake *take, Choice *choice, Err *e)
         count_running(take, choice, (const char *)sqlite3_column_text(statement, 2),
             (const char *)sqlite3_column_text(statement, 3));
         if (choice->count < take->wanted && sqlite3_column_int(statement, 1) == QUEUE_PREPARED &&
-            sqlite3_column_int64(statement, 8) <= now_us && lease_is_over(&lease))
+            (sqlite3_column_int64(statement, 8) <= now_us ||
+                sqlite3_column_int64(statement, 9) > now_us + ahead_us) &&
+            lease_is_over(&lease))
             choice->seq[choice->count++] = sqlite3_column_int64(statement, 0);
     }
     return statement && row == NO_ROW;
@@ -801,13 +806,14 @@ take_chosen(Embedded *q, const QueueTake *take, const Choice *choice, QueueRecor
 static bool
 is_worth_taking(Embedded *q, bool *worth, Err *e)
 {
-    int64_t any, due, running;
+    int64_t any, due, running, again, now_us = time_wall_us();
 
     if (!ask_number(q, STATEMENT_ANY_READY, 0, &any, e) ||
         !ask_number(q, STATEMENT_NEXT_DUE, INT64_MAX, &due, e) ||
+        !ask_number(q, STATEMENT_LAST_AGAIN, 0, &again, e) ||
         !ask_number(q, STATEMENT_RUNNING_COUNT, 0, &running, e))
         return false;
-    *worth = any || due <= time_wall_us() || running > 0;
+    *worth = any || due <= now_us || again > now_us + ahead_us || running > 0;
     return true;
 }
 
@@ -831,7 +837,9 @@ embedded_take(
         return true;
     if (!begin(q, false, e))
         return false;
+    /* Who waits for another attempt since a time that has not come waits for nothing. */
     ok = run(q, STATEMENT_PROMOTE, e, "i", time_wall_us()) &&
+         run(q, STATEMENT_PROMOTE_AGAIN, e, "i", time_wall_us() + ahead_us) &&
          choose_prepared(q, &take, &choice, e) && choose_ready(q, &take, &choice, e) &&
          take_chosen(q, &take, &choice, record, arena, e);
     ok = end(q, ok, choice.count > 0, e);
@@ -1003,7 +1011,7 @@ fire_once(Embedded *q, QueueFire *fire, Arena *arena, Err *e)
 
     if (!read_due(q, fire->schedule, &last_us, e))
         return false;
-    if (last_us >= fire->due_us)
+    if (last_us >= fire->due_us && last_us <= time_wall_us() + schedule_ahead_us)
         return true;
     fire->fired = true;
     /* The limit is for those outside: a full queue would forget what is due. */

@@ -33,6 +33,8 @@ static const char schema[] =
     " cancel_us INTEGER NOT NULL DEFAULT 0, cancel_by TEXT, cancel_reason TEXT) STRICT;"
     "CREATE INDEX task_ready ON task (priority, seq) WHERE phase = 0 AND ready = 1;"
     "CREATE INDEX task_later ON task (available_us) WHERE phase = 0 AND ready = 0;"
+    "CREATE INDEX task_again ON task (heartbeat_us)"
+    " WHERE phase = 0 AND ready = 0 AND heartbeat_us > 0;"
     "CREATE INDEX task_running ON task (seq) WHERE phase IN (1, 2);"
     "CREATE INDEX task_ended ON task (ended_us) WHERE ended_us > 0;"
     "CREATE UNIQUE INDEX task_key ON task (key) WHERE key IS NOT NULL;"

@@ -314,7 +314,7 @@ static void
 test_clock_went_back(void **state)
 {
     Bench *b = *state;
-    int64_t future_us = time_wall_us() / minute_us * minute_us + 100 * day_us;
+    int64_t future_us = time_wall_us() / minute_us * minute_us + day_us / 2;
     Process beat;
 
     note_due(b, future_us);
@@ -322,6 +322,26 @@ test_clock_went_back(void **state)
     a_moment();
     stop(&beat);
     assert_int_equal(last_due(b), future_us);
+    assert_int_equal(depth(b), 0);
+}
+
+/* It had been wrong by years once: nobody waits until then. */
+static void
+test_clock_was_far_ahead(void **state)
+{
+    Bench *b = *state;
+    int64_t until_ms = time_now_ms() + WAIT_MS, due_us;
+    char cron[64];
+    Process beat;
+
+    due_us = midnight(2, cron);
+    note_due(b, time_wall_us() / minute_us * minute_us + 1000 * day_us);
+    beat = start(b, cron, "10");
+    while (last_due(b) != due_us) {
+        assert_true(time_now_ms() < until_ms);
+        a_moment();
+    }
+    stop(&beat);
     assert_int_equal(depth(b), 0);
 }
 
@@ -407,6 +427,7 @@ main(int argc, char **argv)
         CHECK(test_time_comes),
 #endif
         CHECK(test_clock_went_back),
+        CHECK(test_clock_was_far_ahead),
         CHECK(test_full_queue),
         CHECK(test_queue_comes_late),
         CHECK(test_wrong_configuration),
