@@ -129,7 +129,8 @@ bool config_flag(const char *role, size_t i, char flag[64], char *letter, const 
 /* docs/reference/options.md. */
 void config_reference(Buf *to);
 
-/* Everything but the link secrets, for a child: over its socket, never in its arguments. */
+/* The options without secrets, and the keys of the storage, for a child: over its socket, never in
+ * its arguments. No sources: a run brings its own. */
 json_t *config_to_json(const Config *config);
 const Config *config_from_json(const json_t *value, Arena *process, Err *e) MUST_CHECK;
 

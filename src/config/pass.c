@@ -8,11 +8,13 @@
 
 enum { VALUE_BYTES_MAX = 64 << 10, ENVIRONMENT_MAX = 256 };
 
-/* No child signs: the link secrets stay here (security.md 6). */
+/* Of the secrets a child only needs what opens the storage: it signs nothing, has no queue, and of
+ * the sources it learns the one of its run, with that run (security.md 6). */
 static bool
 goes_to_child(const Option *o)
 {
-    return strcmp(o->name, "url_secret") != 0;
+    return !o->is_secret || strcmp(o->name, "s3_access_key") == 0 ||
+           strcmp(o->name, "s3_secret_key") == 0;
 }
 
 static json_t *
@@ -38,61 +40,10 @@ options_to_json(const Config *config)
     return object;
 }
 
-static json_t *
-sources_to_json(const Config *config)
-{
-    json_t *array = json_array();
-
-    for (size_t i = 0; i < config->sources; i++) {
-        const ConfigSource *s = &config->source[i];
-
-        if (json_array_append_new(
-                array, json_pack("{s:s, s:s, s:s*, s:s*, s:I, s:I, s:b}", "name", s->name, "url",
-                           s->url, "user", s->user, "password", s->password, "concurrency",
-                           (json_int_t)s->concurrency, "statement_timeout_ms",
-                           (json_int_t)s->statement_timeout_ms, "is_demo", s->is_demo)) != 0) {
-            json_decref(array);
-            return NULL;
-        }
-    }
-    return array;
-}
-
 json_t *
 config_to_json(const Config *config)
 {
-    return json_pack(
-        "{s:o, s:o}", "options", options_to_json(config), "sources", sources_to_json(config));
-}
-
-static const char *
-copy_text(const json_t *object, const char *member, Arena *arena, Err *e, bool *ok)
-{
-    const char *text = json_text_or(object, member, NULL), *copy = NULL;
-
-    if (text && !(copy = arena_text(arena, text, e)))
-        *ok = false;
-    return copy;
-}
-
-static bool
-read_source(const json_t *object, ConfigSource *s, Arena *arena, Err *e)
-{
-    bool ok = true;
-
-    *s = (ConfigSource){
-        .name = copy_text(object, "name", arena, e, &ok),
-        .url = copy_text(object, "url", arena, e, &ok),
-        .user = copy_text(object, "user", arena, e, &ok),
-        .password = copy_text(object, "password", arena, e, &ok),
-        .concurrency = (unsigned)json_int_or(object, "concurrency", 0),
-        .statement_timeout_ms = json_int_or(object, "statement_timeout_ms", 0),
-        .is_demo = json_bool_or(object, "is_demo", false),
-    };
-    if (ok && (!s->name || !s->url))
-        return fail(e, CONFIG_INVALID, "a source without name or url was handed over");
-    s->place = s->name;
-    return ok;
+    return json_pack("{s:o}", "options", options_to_json(config));
 }
 
 static bool
@@ -114,11 +65,8 @@ read_options(const json_t *object, Config *config, Origins *origins, Arena *aren
 const Config *
 config_from_json(const json_t *value, Arena *process, Err *e)
 {
-    const json_t *list = json_object_get(value, "sources");
-    size_t sources = json_array_size(list);
     Config *config = arena_alloc(process, sizeof *config, e);
     Origins *origins = arena_alloc(process, sizeof *origins, e);
-    ConfigSource *source = NULL;
 
     if (!config || !origins ||
         !read_options(json_object_get(value, "options"), config, origins, process, e))
@@ -126,14 +74,10 @@ config_from_json(const json_t *value, Arena *process, Err *e)
     config->origins = origins;
     config->path = "";
     config->listen_fd = -1;
-    if (!config_derive(config, origins, process, e) || sources > SOURCES_MAX + 2 ||
-        !(source = arena_alloc_array(process, sources + 1, sizeof *source, e)))
+    if (!config_derive(config, origins, process, e))
         return NULL;
-    for (size_t i = 0; i < sources; i++)
-        if (!read_source(json_array_get(list, i), &source[i], process, e))
-            return NULL;
-    config->source = source;
-    config->sources = sources;
+    config->source = NULL; /* without their URLs they would be taken for the demo database */
+    config->sources = 0;
     return config;
 }
 

@@ -432,10 +432,49 @@ test_handing_on(void **state)
     assert_int_equal(again->drain_ms, 7000);
     assert_int_equal(again->types.items, 2);
     assert_string_equal(again->hostname, c->hostname);
-    assert_string_equal(config_find_source(again, "shop")->url, "sqlite:/s");
-    assert_true(config_find_source(again, "graph")->is_demo);
+    assert_int_equal(again->sources, 0);        /* a run brings its own */
     assert_string_equal(again->url_secret, ""); /* no child signs */
     assert_int_equal(again->url_secret_keys, 0);
+}
+
+/* security.md 6: a child has what opens the storage, and the source of its run with that run. */
+static void
+test_child_secrets(void **state)
+{
+    static const char *const kept_back[] = {"ring-of-links", "queue-word", "graph-word",
+        "scale-word", "shop-word", "postgresql:", NULL};
+    const char *path = write_file("c.yaml",
+        "sources: {shop: {url: 'postgresql://db.example/s', user: u, password: shop-word}}\n",
+        0600);
+    const Config *c, *again;
+    Err e = {0};
+    json_t *json;
+    char *text;
+
+    (void)state;
+    setenv("ROWFERRY_CONFIG", path, 1);
+    setenv("ROWFERRY_URL_SECRET", "ring-of-links-0123456789abcdef012", 1);
+    setenv("REDIS_URL", "redis://:queue-word@q.example", 1);
+    setenv("GRAPH_DB_URL", "neo4j://g.example", 1);
+    setenv("GRAPH_DB_USER", "graph-user", 1);
+    setenv("GRAPH_DB_PASSWORD", "graph-word", 1);
+    setenv("TIMESCALE_URL", "postgresql://t:scale-word@t.example/t", 1);
+    setenv("S3_ACCESS_KEY", "AKIA", 1);
+    setenv("S3_SECRET_KEY", "storage-word", 1);
+    c = must_load("");
+    assert_non_null(json = config_to_json(c));
+    assert_non_null(text = json_dumps(json, 0));
+    for (const char *const *word = kept_back; *word; word++)
+        if (strstr(text, *word))
+            fail_msg("%s is in what a child gets: %s", *word, text);
+    assert_non_null(strstr(text, "storage-word"));
+    free(text);
+    again = config_from_json(json, arena, &e);
+    json_decref(json);
+    if (!again)
+        fail_msg("%s", err_root(&e));
+    assert_string_equal(again->s3_secret_key, "storage-word");
+    assert_int_equal(again->sources, 0);
 }
 
 static void
@@ -513,8 +552,9 @@ main(void)
     const struct CMUnitTest tests[] = {
         EACH(test_defaults), EACH(test_flags), EACH(test_precedence), EACH(test_flags_refused),
         EACH(test_file_refused), EACH(test_all_problems), EACH(test_credentials_folder),
-        EACH(test_sources), EACH(test_client_rest), EACH(test_handing_on), EACH(test_prepare_data),
-        EACH(test_first_starts_race), EACH(test_secrets), /* the last: what it hides stays known */
+        EACH(test_sources), EACH(test_client_rest), EACH(test_handing_on), EACH(test_child_secrets),
+        EACH(test_prepare_data), EACH(test_first_starts_race),
+        EACH(test_secrets), /* the last: what it hides stays known */
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
