@@ -420,6 +420,21 @@ names_public_for(const char *const *forwarded)
     return false;
 }
 
+static bool
+names_anybody_public(const AuthRequest *ask)
+{
+    return names_public(ask->forwarded_for) || names_public_for(ask->forwarded);
+}
+
+bool
+auth_comes_from_private(const AuthRequest *ask, const char *client)
+{
+    struct sockaddr_storage address;
+    bool is_ip = auth_address(client, strlen(client), &address);
+
+    return auth_is_private(is_ip ? &address : ask->peer) && !names_anybody_public(ask);
+}
+
 bool
 auth_may_ask(const Config *config, const AuthRequest *ask, char client[AUTH_PEER_BYTES], Err *e)
 {
@@ -433,9 +448,7 @@ auth_may_ask(const Config *config, const AuthRequest *ask, char client[AUTH_PEER
     }
     if (mode == AUTH_OPEN)
         return true;
-    if (mode == AUTH_PROTECTED &&
-        (!auth_is_private(ask->peer) || names_public(ask->forwarded_for) ||
-            names_public_for(ask->forwarded)))
+    if (mode == AUTH_PROTECTED && (!auth_is_private(ask->peer) || names_anybody_public(ask)))
         return fail(e, FORBIDDEN,
             "without authentication only private networks are answered; ROWFERRY_AUTH=none opens "
             "this service to everyone who can connect");

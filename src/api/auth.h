@@ -40,6 +40,10 @@ bool auth_is_loopback(const struct sockaddr_storage *address);
 /* Loopback, RFC 1918, 100.64/10, fc00::/7, fe80::/10. */
 bool auth_is_private(const struct sockaddr_storage *address);
 
+/* Is `client`, as auth_may_ask() found it, loopback or private, and nobody in X-Forwarded-For or
+ * Forwarded public? A proxy that nobody told us of is private itself; whom it speaks for is not. */
+bool auth_comes_from_private(const AuthRequest *ask, const char *client);
+
 /* In ROWFERRY_TRUSTED_PROXIES: addresses, or networks ("10.0.0.0/8"). */
 bool auth_is_trusted_proxy(const Config *config, const struct sockaddr_storage *address);
 

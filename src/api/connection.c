@@ -358,7 +358,6 @@ check_client(Exchange *x, Err *e)
 {
     const Config *config = x->req.server->config;
     Request *req = &x->req;
-    struct sockaddr_storage client;
     AuthRequest ask = {.peer = &x->connection->peer,
         .host = parser_parsed(x->parser)->host,
         .forwarded_for = all_values(req, "x-forwarded-for", e),
@@ -368,8 +367,7 @@ check_client(Exchange *x, Err *e)
         return false;
     if (!auth_may_ask(config, &ask, x->client, e))
         return false;
-    if (auth_address(x->client, strlen(x->client), &client))
-        req->peer_is_private = auth_is_private(&client);
+    req->peer_is_private = auth_comes_from_private(&ask, x->client);
     return true;
 }
 

@@ -1,5 +1,4 @@
 /* What others watch the service by (api-surface.md 14): /health, /livez, /readyz, /metrics. */
-#include <arpa/inet.h>
 #include <dirent.h>
 #include <pthread.h>
 #include <string.h>
@@ -8,7 +7,6 @@
 #include <unistd.h>
 
 #include "api/api_in.h"
-#include "api/auth.h"
 #include "base/log.h"
 #include "base/metric.h"
 #include "base/process.h"
@@ -230,18 +228,6 @@ health_ready(Call *call, Err *e)
 
 /* --- metrics --- */
 
-static bool
-is_private(const char *peer)
-{
-    struct sockaddr_storage address = {.ss_family = AF_INET};
-
-    if (inet_pton(AF_INET, peer, &((struct sockaddr_in *)&address)->sin_addr) == 1)
-        return auth_is_private(&address);
-    address.ss_family = AF_INET6;
-    return inet_pton(AF_INET6, peer, &((struct sockaddr_in6 *)&address)->sin6_addr) == 1 &&
-           auth_is_private(&address);
-}
-
 static void
 put(MetricPage *page, MetricId id, double value, const char *label, const char *second)
 {
@@ -341,7 +327,7 @@ metrics_show(Call *call, Err *e)
     MetricPage *page;
     Err why = {0};
 
-    if (!is_private(call->req->peer))
+    if (!call->req->peer_is_private)
         return fail(e, UNAUTHENTICATED, "metrics are for private addresses");
     if (!(page = metric_page_new()))
         return fail(e, INTERNAL, "no memory for the metrics");

@@ -66,7 +66,8 @@ typedef struct {
     size_t body_bytes;
     const char *peer; /* whom the request is from, an address: behind a trusted proxy the one that
                          it names */
-    bool peer_is_private;   /* and that is loopback or a private network: auth_is_private */
+    bool peer_is_private;   /* and that is loopback or a private network, and no header names
+                             * another one: auth_comes_from_private */
     const char *request_id; /* the client's X-Request-Id, or ours */
     const char *base_url;   /* ROWFERRY_PUBLIC_URL, else http:// and Host; no slash at the end */
     bool has_public_url;    /* base_url is ROWFERRY_PUBLIC_URL */

@@ -106,9 +106,13 @@ put_body(const Request *req, ErrCode code, const Err *e, const Problems *problem
     buf_char(to, '}');
 }
 
+/* A 404 or 410 might be kept by a cache, and any may echo what the client sent: no-store. */
 static void
-put_headers(Response *answer, ErrCode code)
+put_headers(const Request *req, Response *answer, ErrCode code)
 {
+    response_header(answer, "Cache-Control", "no-store");
+    response_header(answer, "Link", "<%s/problems/%s>; rel=\"describedby\"",
+        req->has_public_url && req->base_url ? req->base_url : "", err_name(code));
     for (size_t i = 0; i < sizeof extras / sizeof extras[0]; i++) {
         if (extras[i].code != code)
             continue;
@@ -173,7 +177,7 @@ problem_answer(Request *req, const Err *e, const Problems *problems)
     answer->status = err_http_status(code);
     answer->content_type = "application/problem+json";
     answer->body = body;
-    put_headers(answer, code);
+    put_headers(req, answer, code);
     log_problem(req, code, e, problems);
 }
 

@@ -78,9 +78,13 @@ def test_a_service_that_requires_authentication_does_not_start(make_service):
         assert "ROWFERRY_REQUIRE_AUTH" in service.text()
 
 
-def test_on_loopback_a_forwarded_public_address_is_refused(shared):
-    refused = shared.http("GET", "/health", headers={"X-Forwarded-For": PUBLIC})
-    assert refused.status_code in (200, 403)  # loopback is open; what a proxy says is judged where it may speak
+def test_what_a_proxy_on_loopback_passes_on_sees_no_metrics(shared):
+    """Loopback is open; a proxy there that nobody told us of speaks for the internet."""
+    for headers in ({"X-Forwarded-For": PUBLIC}, {"Forwarded": f"for={PUBLIC}"}):
+        assert shared.http("GET", "/health", headers=headers).status_code == 200
+        assert shared.http("GET", "/metrics", headers=headers).status_code == 401
+    assert shared.http("GET", "/metrics", headers={"X-Forwarded-For": "10.0.0.9"}).status_code == 200
+    assert shared.http("GET", "/metrics").status_code == 200
 
 
 def test_a_trusted_proxy_may_say_who_asks(make_service):

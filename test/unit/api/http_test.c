@@ -1178,8 +1178,15 @@ test_forwarded(void **state)
     hang_up(fd);
     fd = dial_from("127.0.0.2");
     assert_non_null(strstr(
-        ask(fd, "GET / HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-For: 8.8.8.8\r\n\r\n").body,
+        ask(fd, "GET / HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-For: 10.0.0.9\r\n\r\n").body,
         "|127.0.0.2|private|"));
+    /* Who is not trusted is not believed; but what it passes on is not from here. */
+    assert_non_null(strstr(
+        ask(fd, "GET / HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-For: 8.8.8.8\r\n\r\n").body,
+        "|127.0.0.2|public|"));
+    assert_non_null(
+        strstr(ask(fd, "GET / HTTP/1.1\r\nHost: localhost\r\nForwarded: for=8.8.8.8\r\n\r\n").body,
+            "|127.0.0.2|public|"));
     hang_up(fd);
     finish(false);
     clearenv();

@@ -114,6 +114,9 @@ test_what_is_ours_is_not_told(void **state)
     assert_null(strstr(a.req.answer.body.data, "internal"));
     assert_null(strstr(a.req.answer.body.data, "password"));
     assert_non_null(strstr(a.req.answer.headers.data, "Retry-After: 5\r\n"));
+    assert_non_null(strstr(a.req.answer.headers.data,
+        "Link: <https://exports.example.com/problems/storage-unavailable>; "
+        "rel=\"describedby\"\r\n"));
     finish(&a);
 }
 
@@ -141,6 +144,8 @@ test_codes_that_bring_headers(void **state)
         problem_answer(&a.req, &e, NULL);
         read_answer(&a);
         assert_non_null(strstr(a.req.answer.headers.data, cases[i].header));
+        assert_non_null(strstr(a.req.answer.headers.data, "Cache-Control: no-store\r\n"));
+        assert_non_null(strstr(a.req.answer.headers.data, "Link: </problems/"));
         assert_int_equal(a.req.answer.close, cases[i].closes);
         finish(&a);
     }
