@@ -119,8 +119,11 @@ read_time(const TypeParam *param, const json_t *value, SourceParam *out, bool *n
         return misses(
             word, detail, "wrong-type", "must be a text with a %s", column_type_name(param->type));
     if (!parse_time(param->type, text, &out->as.int64, naive))
-        return misses(
-            word, detail, "not-valid", "is not a %s in ISO 8601", column_type_name(param->type));
+        return misses(word, detail, "not-valid", "is not a %s in ISO 8601, like %s",
+            column_type_name(param->type),
+            param->type == COLUMN_DATE   ? "2024-01-31"
+            : param->type == COLUMN_TIME ? "10:00:00"
+                                         : "2024-01-31T10:00:00Z");
     if (param->min_text && parse_time(param->type, param->min_text, &bound, &ignored) &&
         out->as.int64 < bound)
         return misses(word, detail, "out-of-range", "must not be before %s", param->min_text);
@@ -237,6 +240,21 @@ is_chosen(const TypeParam *param, const json_t *value)
     return false;
 }
 
+/* The choices are named as long as they are few. */
+static bool
+misses_choices(const TypeParam *param, const char **word, char detail[200])
+{
+    Buf known = buf_new(160);
+    Err ignored = {0};
+
+    if (json_write(param->choices, &known, &ignored) && !known.failed)
+        misses(word, detail, "not-allowed", "must be one of %s", known.data);
+    else
+        misses(word, detail, "not-allowed", "is not one of the known values");
+    buf_free(&known);
+    return false;
+}
+
 bool
 request_param(const TypeParam *param, const json_t *value, Arena *arena, SourceParam *out,
     bool *naive, const char **word, char detail[200])
@@ -248,7 +266,7 @@ request_param(const TypeParam *param, const json_t *value, Arena *arena, SourceP
         return true;
     }
     if (!is_chosen(param, value))
-        return misses(word, detail, "not-allowed", "is not one of the known values");
+        return misses_choices(param, word, detail);
     switch (param->type) {
     case COLUMN_BOOL:
         out->as.yes = json_is_true(value);

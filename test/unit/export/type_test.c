@@ -151,7 +151,7 @@ test_wrong_definitions(void **state)
         {"default out of bounds", PARAM("{ type: int32, max: 4, default: 5 }"), 4,
             "params.p.default", "at most 4"},
         {"default not among the values", PARAM("{ type: text, enum: [a], default: b }"), 4,
-            "params.p.default", "known values"},
+            "params.p.default", "must be one of [\"a\"]"},
         {"enum no list", PARAM("{ type: text, enum: a }"), 4, "params.p.enum", "a list"},
         {"enum empty", PARAM("{ type: text, enum: [] }"), 4, "params.p.enum", "between 1"},
         {"enum of another type", PARAM("{ type: text, enum: [a, 5] }"), 4, "params.p.enum.1",
