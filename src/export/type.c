@@ -582,12 +582,10 @@ add(Loading *l, Yaml *yaml, const char *origin, Err *e)
 
     if (type)
         check_source(l, type, &problems);
-    if (e->links)
-        goto out;
-    if (problems.count > 0) {
+    if (!e->links && problems.count > 0)
         report(yaml, &problems, e);
+    if (!type || e->links)
         goto out;
-    }
     while (at < l->types && strcmp(l->type[at].name, type->name) != 0)
         at++;
     if (at < l->types && strcmp(l->type[at].origin, "built-in") != 0) {
