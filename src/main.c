@@ -58,13 +58,14 @@ run_supervisor(const Config *config, const Kinds *drivers, const ConfigArgs *arg
 typedef struct {
     CliRole is;
     int (*run)(const Config *config, const Kinds *kinds, const ConfigArgs *args);
+    bool asks_no_source; /* so it is not to know how (security.md 6) */
 } Role;
 
 static const Role roles[] = {
     {{"serve", "api, worker and beat under one supervisor", NULL}, run_supervisor},
-    {{"api", "answers HTTP", "api"}, api_run},
+    {{"api", "answers HTTP", "api"}, api_run, .asks_no_source = true},
     {{"worker", "takes tasks and runs exports", "worker"}, worker_run},
-    {{"beat", "puts tasks on the queue by the clock", "beat"}, beat_run},
+    {{"beat", "puts tasks on the queue by the clock", "beat"}, beat_run, .asks_no_source = true},
 };
 
 enum { ROLES = sizeof roles / sizeof roles[0] };
@@ -186,6 +187,8 @@ run_role(const Role *role, int argc, char **argv)
         open_log(config, role);
         if (config_prepare_data(config, process, &e)) {
             config_hide_secrets();
+            if (role->asks_no_source)
+                config_forget_sources(config);
             config_warn(config);
             status = role->run(config, &kinds, &args);
         } else {

@@ -62,8 +62,10 @@ load_setup(Process *p, Arena *arena, Err *e)
     Setup *setup = arena_alloc(arena, sizeof *setup, e);
 
     if (!setup || !(setup->config = config_load(&p->args, arena, e)) ||
-        !may_replace(p->api.setup->config, setup->config, e) ||
-        !config_prepare_data(setup->config, arena, e) ||
+        !may_replace(p->api.setup->config, setup->config, e))
+        return NULL;
+    config_forget_sources(setup->config);
+    if (!config_prepare_data(setup->config, arena, e) ||
         !(setup->types = types_load(setup->config, p->api.kinds, arena, e)))
         return NULL;
     setup->arena = arena;

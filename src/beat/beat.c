@@ -220,6 +220,7 @@ reload(Beat *b)
         arena_free(arena);
         return;
     }
+    config_forget_sources(config);
     arena_free(b->loaded);
     b->loaded = arena;
     log_event(LOG_INFO, "config.loaded", log_text("cleanup_schedule", config->cleanup_schedule));

@@ -110,6 +110,10 @@ const char *config_warning(const Config *config, size_t index);
  * knows them. For roles, after the first config_load. */
 void config_hide_secrets(void);
 
+/* Wipes URLs, but for their scheme, and passwords of all sources, here and in what
+ * config_hide_secrets() remembers. For roles that ask no source, behind each config_load. */
+void config_forget_sources(const Config *config);
+
 /* A variable that is no option: NO_COLOR, ROWFERRY_URL. NULL: not set, or empty. */
 const char *config_variable(const char *name);
 

@@ -82,6 +82,44 @@ config_hide_secrets(void)
     }
 }
 
+static void
+wipe(const char *text)
+{
+    if (text && *text)
+        explicit_bzero((char *)(uintptr_t)text, strlen(text));
+}
+
+/* "postgresql://u:p@h/db" becomes "postgresql:-". */
+static void
+wipe_behind_scheme(const char *url)
+{
+    char *colon = strchr((char *)(uintptr_t)url, ':');
+
+    if (!colon || !colon[1])
+        return;
+    colon[1] = '-';
+    wipe(colon + 2);
+}
+
+void
+config_forget_sources(const Config *config)
+{
+    for (size_t i = 0; i < config->sources; i++) {
+        wipe_behind_scheme(config->source[i].url);
+        wipe(config->source[i].password);
+    }
+    wipe_behind_scheme(config->graph_db_url);
+    wipe_behind_scheme(config->timescale_url);
+    wipe(config->graph_db_password);
+    for (size_t i = 0; i < hidden_count; i++) {
+        if (strcmp(hidden[i].name, "GRAPH_DB_PASSWORD") == 0)
+            wipe(hidden[i].value);
+        else if (strcmp(hidden[i].name, "GRAPH_DB_URL") == 0 ||
+                 strcmp(hidden[i].name, "TIMESCALE_URL") == 0)
+            wipe_behind_scheme(hidden[i].value);
+    }
+}
+
 void
 warning_add(Origins *origins, Arena *arena, const char *fmt, ...)
 {

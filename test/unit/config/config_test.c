@@ -322,6 +322,28 @@ test_secrets(void **state)
     config_hide_secrets();
     assert_null(getenv("REDIS_URL"));
     assert_string_equal(must_load("")->redis_url, "redis://x");
+
+    /* Who asks no source knows of each which driver it takes, also when it reads all anew. */
+    setenv("GRAPH_DB_URL", "neo4j://u:word@g", 1);
+    setenv("GRAPH_DB_PASSWORD", "word", 1);
+    setenv("ROWFERRY_CONFIG",
+        write_file("c.yaml", "sources: {shop: {url: 'sqlite:/s?word', password: word}}\n", 0600),
+        1);
+    c = must_load("");
+    assert_string_equal(config_find_source(c, "graph")->password, "word");
+    config_hide_secrets();
+    config_forget_sources(c);
+    for (unsigned again = 0; again < 2; again++) {
+        assert_string_equal(config_find_source(c, "graph")->url, "neo4j:-");
+        assert_string_equal(c->graph_db_url, "neo4j:-");
+        assert_string_equal(c->graph_db_password, "");
+        assert_string_equal(config_find_source(c, "shop")->url, "sqlite:-");
+        assert_string_equal(config_find_source(c, "shop")->password, "");
+        assert_true(config_find_source(c, "timescale")->is_demo);
+        c = must_load("");
+        config_forget_sources(c);
+    }
+    assert_false(config_find_source(c, "graph")->is_demo);
 }
 
 static void
