@@ -186,17 +186,19 @@ load_file(Config *config, Origins *origins, Arena *arena, Err *e)
     return config->path && file_load(config->path, config, origins, arena, e);
 }
 
-/* What a supervisor tells its roles; only while it is truly our parent. */
+/* What a supervisor tells its roles. One that is not our parent any more has died meanwhile: then
+ * process_begin() ends us, for nobody would ever stop us. */
 static void
 load_inner_variables(Config *config)
 {
     const char *parent = variable("ROWFERRY_SUPERVISED"), *fd = variable("ROWFERRY_LISTEN_FD");
     uint64_t number;
 
-    if (!parent || !text_to_uint(parent, INT32_MAX, &number) || (pid_t)number != getppid())
+    if (!parent || !text_to_uint(parent, INT32_MAX, &number))
         return;
     config->supervisor = (int)number;
-    if (fd && text_to_uint(fd, 1023, &number) && number > STDERR_FILENO)
+    if ((pid_t)number == getppid() && fd && text_to_uint(fd, 1023, &number) &&
+        number > STDERR_FILENO)
         config->listen_fd = (int)number;
 }
 

@@ -360,6 +360,17 @@ def test_beat_is_started_again(service):
     processes.until(lambda: service.pids("beat") not in ([], [before]), 10, "no beat")
 
 
+@pytest.mark.parametrize("role", ["api", "worker", "beat"])
+def test_a_role_whose_supervisor_died_meanwhile_does_not_start(make_service, role):
+    """Killed between the start of a role and its first look around: nobody would ever end that role."""
+    service = make_service(start=False)
+    environment = {**service.environment, "ROWFERRY_SUPERVISED": str(os.getppid()), "ROWFERRY_LISTEN_FD": "3"}
+    ended = subprocess.run([service.program, role, "--data-dir", str(service.data), "--port", "0"],
+                           env=environment, timeout=10, capture_output=True, check=False)
+    assert ended.returncode == 1
+    assert not service.data.exists(), "it has begun"
+
+
 def test_nothing_runs_without_its_supervisor(service):
     task = service.request("slow", params={"rows": 15000, "work": 300})
     service.wait(task, state="streaming")
