@@ -145,7 +145,7 @@ process_begin(bool dies_with_parent, pid_t parent)
 }
 
 void
-process_limit(uint64_t data_bytes, uint64_t files)
+process_limit(uint64_t data_bytes, uint64_t files, uint64_t file_bytes)
 {
     struct rlimit limit;
 
@@ -156,6 +156,10 @@ process_limit(uint64_t data_bytes, uint64_t files)
     if (files > 0) {
         limit = (struct rlimit){files, files};
         (void)setrlimit(RLIMIT_NOFILE, &limit);
+    }
+    if (file_bytes > 0 && getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur > file_bytes) {
+        limit = (struct rlimit){file_bytes, file_bytes};
+        (void)setrlimit(RLIMIT_FSIZE, &limit);
     }
 }
 

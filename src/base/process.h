@@ -35,8 +35,9 @@ bool process_start(const ProcessStart *start, Process *process, Err *e) MUST_CHE
  */
 void process_begin(bool dies_with_parent, pid_t parent);
 
-/* RLIMIT_DATA (not in sanitizer builds), RLIMIT_NOFILE; 0 leaves a limit alone. */
-void process_limit(uint64_t data_bytes, uint64_t files);
+/* RLIMIT_DATA (not in sanitizer builds), RLIMIT_NOFILE, and RLIMIT_FSIZE, which is never raised; 0
+ * leaves a limit alone. */
+void process_limit(uint64_t data_bytes, uint64_t files, uint64_t file_bytes);
 
 /* Resident bytes of a process (/proc/PID/statm), and the peak of the own one (VmHWM); 0 if it is
  * gone. */

@@ -121,3 +121,16 @@ def test_secrets_are_not_in_the_environment_of_processes(make_service):
                 assert b"planted" not in file.read(), (process.role, name)
         seen.add(process.role)
     assert {"serve", "api", "worker", "beat", "child"} <= seen
+
+
+def test_a_child_is_held_to_limits(make_service):
+    service = make_service()
+    service.export("interaction_history")
+    children = [process for process in service.processes() if process.role == "child"]
+    assert children
+    for process in children:
+        with open(f"/proc/{process.pid}/limits") as file:
+            limits = {line[:25].strip(): line[25:].split()[:2] for line in file}
+        assert limits["Max core file size"] == ["0", "0"]
+        assert limits["Max open files"] == ["64", "64"]
+        assert limits["Max file size"] == [str(50 << 30)] * 2

@@ -76,13 +76,16 @@ play(int argc, char **argv)
         process_begin(true, getppid() + 1);
         say(3, "went on");
     } else if (strcmp(argv[1], "limits") == 0) {
-        struct rlimit files, data;
+        struct rlimit files, data, size;
 
-        process_limit(0, 77);
-        process_limit(0, 0);
+        process_limit(0, 77, 4096);
+        process_limit(0, 0, 8192);
+        process_limit(0, 0, 0);
         getrlimit(RLIMIT_NOFILE, &files);
         getrlimit(RLIMIT_DATA, &data);
-        snprintf(text, sizeof text, "%d %d", (int)files.rlim_cur, data.rlim_cur == RLIM_INFINITY);
+        getrlimit(RLIMIT_FSIZE, &size);
+        snprintf(text, sizeof text, "%d %d %d", (int)files.rlim_cur, data.rlim_cur == RLIM_INFINITY,
+            (int)size.rlim_cur);
         say(3, text);
     } else if (strcmp(argv[1], "sleep") == 0) {
         pause();
@@ -236,7 +239,7 @@ test_first_acts(void **state)
     assert_string_equal(ask((const char *const[]){"begin", NULL}, NULL, 7),
         "umask 077 core 0 pipe 1 xfsz 1 death 9 privileges 1");
     assert_string_equal(ask((const char *const[]){"orphan", NULL}, NULL, 1), "");
-    assert_string_equal(ask((const char *const[]){"limits", NULL}, NULL, 7), "77 1");
+    assert_string_equal(ask((const char *const[]){"limits", NULL}, NULL, 7), "77 1 4096");
 }
 
 static void
