@@ -94,7 +94,7 @@ put_body(const Request *req, ErrCode code, const Err *e, const Problems *problem
     put_member(to, "title", title);
     buf_printf(to, ",\"status\":%d,\"detail\":", err_http_status(code));
     put_detail(to, code, e);
-    if (req->target) {
+    if (req->target && *req->target) { /* of bytes that are no request nothing is known */
         buf_text(to, ",\"instance\":");
         text_json_string(to, req->target, strcspn(req->target, "?"), 512);
     }

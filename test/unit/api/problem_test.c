@@ -159,7 +159,7 @@ test_without_a_request(void **state)
     Err e = {0};
 
     (void)state;
-    a.req = (Request){.arena = a.arena, .answer = a.req.answer};
+    a.req = (Request){.arena = a.arena, .target = "", .answer = a.req.answer};
     fail_code(&e, ERR_INVALID_REQUEST, "two lengths");
     problem_answer(&a.req, &e, NULL);
     read_answer(&a);
