@@ -58,7 +58,8 @@ static const struct {
 
 /* What a response's own headers may not name. */
 static const char *const ours[] = {"Content-Length", "Connection", "Date", "Transfer-Encoding",
-    "X-Request-Id", "X-Content-Type-Options", "Referrer-Policy", "Content-Type"};
+    "X-Request-Id", "X-Content-Type-Options", "Referrer-Policy", "Content-Type",
+    "Strict-Transport-Security"};
 
 void
 response_begin(Response *r)
@@ -178,6 +179,9 @@ response_write_head(Exchange *x, bool keep_alive)
     }
     put_field(to, "X-Request-Id: ", x->req.request_id);
     buf_text(to, "X-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\n");
+    /* RFC 6797; what comes by plain HTTP a browser does not heed. */
+    if (x->req.has_public_url && text_starts(x->req.base_url, "https://"))
+        buf_text(to, "Strict-Transport-Security: max-age=31536000\r\n");
     if (!keep_alive)
         buf_text(to, "Connection: close\r\n");
     else if (parser_parsed(x->parser)->is_http_1_0)

@@ -493,6 +493,7 @@ try_case(size_t i, bool in_pieces)
         print_error("%s: %s\n", cases[i].name, answer.body);
     check(strstr(answer.body, cases[i].has));
     check(strstr(answer.head, "X-Content-Type-Options: nosniff\r\n"));
+    check(!strstr(answer.head, "Strict-Transport-Security")); /* we are not called by https */
     check(strstr(answer.head, "Referrer-Policy: no-referrer\r\n"));
     check(strstr(answer.head, "X-Request-Id: "));
     check(strstr(answer.head, "Date: "));
@@ -1175,6 +1176,10 @@ test_forwarded(void **state)
                                    "X-Forwarded-For: 10.0.0.9, 8.8.8.8\r\n\r\n")
                                .body,
         "|8.8.8.8|public|https://exports.example.com/x|"));
+    hang_up(fd);
+    fd = dial();
+    assert_non_null(strstr(ask(fd, "GET / HTTP/1.1\r\nHost: exports.example.com\r\n\r\n").head,
+        "\r\nStrict-Transport-Security: max-age=31536000\r\n"));
     hang_up(fd);
     fd = dial_from("127.0.0.2");
     assert_non_null(strstr(
