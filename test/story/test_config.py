@@ -297,3 +297,12 @@ def test_a_port_that_is_taken(run, make_service):
     port = service.url.rsplit(":", 1)[1]
     done = run("serve", "--port", port)
     assert done.returncode == 1 and port in done.stderr
+
+
+@pytest.mark.parametrize("role", ["api", "worker", "beat"])
+def test_a_role_whose_supervisor_is_gone_does_not_live_on(run, role):
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    done = run(role, "--port", "0", environment={"ROWFERRY_SUPERVISED": str(gone.pid)}, seconds=10)
+    assert done.returncode == 1
+    assert "role.started" not in done.stderr
