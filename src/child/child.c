@@ -428,6 +428,21 @@ take_arena(Child *c)
     return c->task;
 }
 
+/* The run is over, and with it what this child may know of its source (security.md 6). */
+static void
+wipe_login(const json_t *run)
+{
+    static const char *const members[] = {"url", "password"};
+    const json_t *source = json_object_get(run, "source");
+
+    for (size_t i = 0; i < sizeof members / sizeof members[0]; i++) {
+        const json_t *text = json_object_get(source, members[i]);
+
+        if (json_is_string(text))
+            explicit_bzero((char *)(uintptr_t)json_string_value(text), json_string_length(text));
+    }
+}
+
 static bool
 run_task(Child *c, const json_t *run, Err *fatal)
 {
@@ -448,6 +463,7 @@ run_task(Child *c, const json_t *run, Err *fatal)
     else
         ok = run_export(c, run, task, &done, &e);
     give_permit(c);
+    wipe_login(run);
     if (!c->finishes)
         note_peak(c);
     if (task)

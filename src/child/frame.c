@@ -68,9 +68,10 @@ frame_take(Buf *from, Err *e)
         object = NULL;
         fail(e, INTERNAL, "a frame that is no object");
     }
-    if (object)
+    if (object) {
         buf_drop(from, FRAME_HEAD_BYTES + bytes);
-    else if (e->code != ERR_INTERNAL && e->code != ERR_MEMORY_LIMIT)
+        explicit_bzero(from->data + from->bytes, FRAME_HEAD_BYTES + bytes);
+    } else if (e->code != ERR_INTERNAL && e->code != ERR_MEMORY_LIMIT)
         be_internal(e);
     return object;
 }

@@ -35,7 +35,8 @@ typedef struct {
 bool frame_put(Buf *to, json_t *object, Err *e) MUST_CHECK;
 
 /*
- * The first whole frame in `from`, which is then dropped from it; NULL and no error while it is not
+ * The first whole frame in `from`, which is then dropped from it and wiped, for it may hold a
+ * password; NULL and no error while it is not
  * there yet. The caller owns it. Anything that is no frame: INTERNAL.
  */
 json_t *frame_take(Buf *from, Err *e) MUST_CHECK;

@@ -36,6 +36,7 @@ static void
 test_form(void **state)
 {
     Buf b = buf_new(1 << 20);
+    size_t both;
 
     (void)state;
     put(&b, "go");
@@ -43,6 +44,14 @@ test_form(void **state)
     assert_memory_equal(b.data, "\x0b\0\0\0{\"op\":\"go\"}", 15);
     must_take(&b, "go");
     assert_int_equal(b.bytes, 0);
+    for (size_t i = 0; i < 15; i++) /* no password stays behind */
+        assert_int_equal(b.data[i], 0);
+    put(&b, "first");
+    put(&b, "second");
+    both = b.bytes;
+    must_take(&b, "first");
+    assert_null(memmem(b.data + b.bytes, both - b.bytes, "second", 6));
+    must_take(&b, "second");
     buf_free(&b);
 }
 
