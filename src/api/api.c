@@ -9,6 +9,7 @@
 
 #include "api/api_in.h"
 #include "base/log.h"
+#include "base/process.h"
 #include "base/time.h"
 
 enum {
@@ -188,23 +189,6 @@ hear_hour(void *with)
 /* --- begin and end --- */
 
 static bool
-block_signals(Process *p, Err *e)
-{
-    sigset_t set;
-
-    sigemptyset(&set);
-    sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGINT);
-    sigaddset(&set, SIGQUIT);
-    sigaddset(&set, SIGHUP);
-    /* Before any thread starts: all inherit it. */
-    if (sigprocmask(SIG_BLOCK, &set, NULL) != 0 ||
-        (p->signals = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC)) < 0)
-        return fail(e, INTERNAL, "cannot wait for signals: %m");
-    return true;
-}
-
-static bool
 open_timers(Process *p, Err *e)
 {
     const struct itimerspec hourly = {{.tv_sec = HOUR_S}, {.tv_sec = HOUR_S}};
@@ -262,7 +246,8 @@ begin(Process *p, const Config *config, Err *e)
     api->setup = &p->first;
     api->started_us = time_wall_us();
     p->first = (Setup){.config = config, .number = 1, .users = 1};
-    return block_signals(p, e) && (api->process = arena_new(PROCESS_BYTES)) &&
+    /* The first: threads inherit what is blocked. */
+    return (p->signals = process_signals(e)) >= 0 && (api->process = arena_new(PROCESS_BYTES)) &&
            (p->first.types = types_load(config, api->kinds, api->process, e)) &&
            open_timers(p, e) && open_stores(api, e) && open_server(p, e);
 }

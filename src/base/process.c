@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -142,6 +143,23 @@ process_begin(bool dies_with_parent, pid_t parent)
         if (getppid() != parent)
             _exit(1);
     }
+}
+
+int
+process_signals(Err *e)
+{
+    sigset_t set;
+    int fd = -1;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGQUIT);
+    sigaddset(&set, SIGHUP);
+    if (sigprocmask(SIG_BLOCK, &set, NULL) != 0 ||
+        (fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC)) < 0)
+        fail(e, INTERNAL, "cannot wait for signals: %m");
+    return fd;
 }
 
 void

@@ -35,6 +35,13 @@ bool process_start(const ProcessStart *start, Process *process, Err *e) MUST_CHE
  */
 void process_begin(bool dies_with_parent, pid_t parent);
 
+/*
+ * A descriptor (signalfd(2), O_NONBLOCK, O_CLOEXEC; the caller closes it) that tells of SIGTERM,
+ * SIGINT, SIGQUIT and SIGHUP, which are blocked from now on in this thread and those that it
+ * starts. -1 and INTERNAL.
+ */
+int process_signals(Err *e) MUST_CHECK;
+
 /* RLIMIT_DATA (not in sanitizer builds), RLIMIT_NOFILE, and RLIMIT_FSIZE, which is never raised; 0
  * leaves a limit alone. */
 void process_limit(uint64_t data_bytes, uint64_t files, uint64_t file_bytes);

@@ -14,6 +14,7 @@
 
 #include "base/log.h"
 #include "base/metric.h"
+#include "base/process.h"
 #include "base/text.h"
 #include "base/time.h"
 #include "beat/cron.h"
@@ -243,20 +244,14 @@ static bool
 open_loop(Beat *b, Err *e)
 {
     struct epoll_event event = {.events = EPOLLIN};
-    sigset_t set;
 
-    sigemptyset(&set);
-    sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGINT);
-    sigaddset(&set, SIGQUIT);
-    sigaddset(&set, SIGHUP);
-    if (sigprocmask(SIG_BLOCK, &set, NULL) != 0 ||
-        (b->signals = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC)) < 0 ||
-        (b->timer = timerfd_create(CLOCK_REALTIME, TFD_NONBLOCK | TFD_CLOEXEC)) < 0 ||
+    if ((b->signals = process_signals(e)) < 0)
+        return false;
+    if ((b->timer = timerfd_create(CLOCK_REALTIME, TFD_NONBLOCK | TFD_CLOEXEC)) < 0 ||
         (b->epoll = epoll_create1(EPOLL_CLOEXEC)) < 0 ||
         epoll_ctl(b->epoll, EPOLL_CTL_ADD, b->signals, &event) != 0 ||
         epoll_ctl(b->epoll, EPOLL_CTL_ADD, b->timer, &event) != 0)
-        return fail(e, INTERNAL, "cannot wait for signals and time: %m");
+        return fail(e, INTERNAL, "cannot wait for the time: %m");
     return true;
 }
 

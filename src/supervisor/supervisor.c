@@ -296,17 +296,10 @@ run_loop(Supervisor *s)
 static bool
 open_signals(Supervisor *s, Err *e)
 {
-    sigset_t set;
-
-    sigemptyset(&set);
-    sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGINT);
-    sigaddset(&set, SIGQUIT);
-    sigaddset(&set, SIGHUP);
-    if (sigprocmask(SIG_BLOCK, &set, NULL) != 0 ||
-        (s->signals = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC)) < 0 ||
-        (s->epoll = epoll_create1(EPOLL_CLOEXEC)) < 0)
-        return fail(e, INTERNAL, "cannot wait for signals: %m");
+    if ((s->signals = process_signals(e)) < 0)
+        return false;
+    if ((s->epoll = epoll_create1(EPOLL_CLOEXEC)) < 0)
+        return fail(e, INTERNAL, "cannot wait for roles: %m");
     watch_fd(s, s->signals);
     return true;
 }

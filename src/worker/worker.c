@@ -386,17 +386,10 @@ run_loop(Worker *w)
 static bool
 open_loop(Worker *w, Err *e)
 {
-    sigset_t set;
-
-    sigemptyset(&set);
-    sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGINT);
-    sigaddset(&set, SIGQUIT);
-    sigaddset(&set, SIGHUP);
-    if (sigprocmask(SIG_BLOCK, &set, NULL) != 0 ||
-        (w->signals = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC)) < 0 ||
-        (w->epoll = epoll_create1(EPOLL_CLOEXEC)) < 0)
-        return fail(e, INTERNAL, "cannot wait for signals and children: %m");
+    if ((w->signals = process_signals(e)) < 0)
+        return false;
+    if ((w->epoll = epoll_create1(EPOLL_CLOEXEC)) < 0)
+        return fail(e, INTERNAL, "cannot wait for children: %m");
     return worker_watch(w, w->signals, FD_SIGNALS, 0, e);
 }
 

@@ -212,7 +212,7 @@ find_sealed(const char *sealed, Entry **entry, Err *e)
 static bool
 memory_publish(Storage *s, const char *sealed, Sink *object, Err *e)
 {
-    Entry *entry;
+    Entry *entry = NULL;
 
     (void)s;
     (void)object;
@@ -229,7 +229,7 @@ memory_publish(Storage *s, const char *sealed, Sink *object, Err *e)
 static bool
 memory_discard(Storage *s, const char *sealed, Err *e)
 {
-    Entry *entry;
+    Entry *entry = NULL;
 
     (void)s;
     if (!find_sealed(sealed, &entry, e))
