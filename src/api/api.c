@@ -31,7 +31,7 @@ typedef struct {
     int64_t told_ms;           /* when those who wait last looked */
     bool news_is_due;          /* the timer runs */
     bool ends;                 /* told to stop before */
-} Process;
+} Program;
 
 /* --- SIGHUP --- */
 
@@ -58,7 +58,7 @@ may_replace(const Config *old, const Config *new, Err *e)
 }
 
 static Setup *
-load_setup(Process *p, Arena *arena, Err *e)
+load_setup(Program *p, Arena *arena, Err *e)
 {
     Setup *setup = arena_alloc(arena, sizeof *setup, e);
 
@@ -77,7 +77,7 @@ load_setup(Process *p, Arena *arena, Err *e)
 
 /* A bad file leaves everything as it was. */
 static void
-reload(Process *p)
+reload(Program *p)
 {
     Arena *arena = arena_new(SETUP_BYTES);
     Setup *setup = NULL, *old = p->api.setup;
@@ -103,7 +103,7 @@ reload(Process *p)
 static void
 hear_signals(void *with)
 {
-    Process *p = with;
+    Program *p = with;
     struct signalfd_siginfo info;
 
     while (read(p->signals, &info, sizeof info) == (ssize_t)sizeof info) {
@@ -117,7 +117,7 @@ hear_signals(void *with)
 }
 
 static void
-wake_waiting(Process *p)
+wake_waiting(Program *p)
 {
     p->told_ms = time_now_ms();
     server_wake(p->api.server);
@@ -128,7 +128,7 @@ wake_waiting(Process *p)
 static void
 hear_queue(void *with)
 {
-    Process *p = with;
+    Program *p = with;
     Api *api = &p->api;
     int64_t pause_ms = NEWS_MS_MIN + (int64_t)api->waiting * NEWS_US_EACH / 1000;
     int64_t due_ms = p->told_ms + pause_ms - time_now_ms();
@@ -155,7 +155,7 @@ clear_timer(int timer)
 static void
 hear_news_timer(void *with)
 {
-    Process *p = with;
+    Program *p = with;
 
     if (!clear_timer(p->news))
         return;
@@ -180,7 +180,7 @@ warn_of_address(const Config *config)
 static void
 hear_hour(void *with)
 {
-    Process *p = with;
+    Program *p = with;
 
     if (clear_timer(p->hourly))
         warn_of_address(p->api.setup->config);
@@ -189,7 +189,7 @@ hear_hour(void *with)
 /* --- begin and end --- */
 
 static bool
-open_timers(Process *p, Err *e)
+open_timers(Program *p, Err *e)
 {
     const struct itimerspec hourly = {{.tv_sec = HOUR_S}, {.tv_sec = HOUR_S}};
 
@@ -221,7 +221,7 @@ open_stores(Api *api, Err *e)
 }
 
 static bool
-open_server(Process *p, Err *e)
+open_server(Program *p, Err *e)
 {
     Api *api = &p->api;
     const ServerSpec spec = {.config = api->setup->config,
@@ -239,7 +239,7 @@ open_server(Process *p, Err *e)
 }
 
 static bool
-begin(Process *p, const Config *config, Err *e)
+begin(Program *p, const Config *config, Err *e)
 {
     Api *api = &p->api;
 
@@ -255,7 +255,7 @@ begin(Process *p, const Config *config, Err *e)
 /* The threads first: they may still hold requests. One that hangs in a store ends with the process,
  * and so does everything that it may use. */
 static void
-end(Process *p, int status)
+end(Program *p, int status)
 {
     Api *api = &p->api;
     const int fds[] = {p->signals, p->news, p->hourly};
@@ -281,7 +281,7 @@ end(Process *p, int status)
 int
 api_run(const Config *config, const Kinds *kinds, const ConfigArgs *args)
 {
-    Process p = {.api.kinds = kinds, .args = *args, .signals = -1, .news = -1, .hourly = -1};
+    Program p = {.api.kinds = kinds, .args = *args, .signals = -1, .news = -1, .hourly = -1};
     Err e = {0};
     int status = 1;
 
