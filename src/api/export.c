@@ -303,6 +303,14 @@ put_export(Call *call, Asked *asked, Err *e)
     return false;
 }
 
+/* Who is not known holds the scopes to create, read and delete, no other. */
+static bool
+may_hurry(const ExportRequest *request, Err *e)
+{
+    return request->priority > 0 ||
+           fail(e, FORBIDDEN, "priority high needs the scope exports:priority");
+}
+
 bool
 export_request(Call *call, Err *e)
 {
@@ -321,7 +329,7 @@ export_request(Call *call, Err *e)
     asked->warnings.arena = call->req->arena;
     return request_parse(call->body, &rules, call->req->arena, &asked->request, &call->problems,
                &asked->warnings, e) &&
-           put_export(call, asked, e);
+           may_hurry(&asked->request, e) && put_export(call, asked, e);
 }
 
 /* --- watching --- */

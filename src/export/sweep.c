@@ -6,7 +6,7 @@
 #include "base/metric.h"
 #include "base/time.h"
 
-enum { RECORD_DAYS = 30, PURGE_MOST = 5000, PURGE_ROUNDS = 200 };
+enum { RECORD_DAYS = 30, PURGE_MOST = 5000, PURGE_ROUNDS = 200, FAILURES_MAX = 1000 };
 
 typedef struct {
     const Config *config;
@@ -18,6 +18,8 @@ typedef struct {
     Arena *task;
     SweepResult *result;
     int64_t now_us;
+    uint64_t failures; /* files that could not be deleted */
+    Err first;         /* why the first one could not */
 } Sweep;
 
 /* What its record says; files that others wrote are judged by their age. */
@@ -43,12 +45,37 @@ is_due(Sweep *s, const StorageObject *object, bool *due, Err *e)
     return true;
 }
 
+/* In this order: killed between the two, the next sweep finds the file expired. On a full disk
+ * there is room to say so only when the file has gone. */
+static bool
+delete_file(Sweep *s, const char *key, bool *existed, Err *e)
+{
+    Err why = {0};
+    bool expired = s->queue_kind->expire(s->queue, &key, 1, &why);
+
+    if (!expired && why.code != ERR_STORAGE_FULL) {
+        *e = why;
+        return false;
+    }
+    return s->storage_kind->remove(s->storage, key, existed, e) &&
+           (expired || s->queue_kind->expire(s->queue, &key, 1, e));
+}
+
+/* One file that cannot be deleted does not keep the others. */
+static void
+note_failure(Sweep *s, const char *key, const Err *why)
+{
+    if (s->failures++ == 0)
+        s->first = *why;
+    log_event(LOG_WARNING, "cleanup.file_failed", log_text("key", key), log_err(why));
+}
+
 static bool
 judge(const StorageObject *object, void *with, Err *e)
 {
     Sweep *s = with;
     bool due, existed;
-    Err ignored = {0};
+    Err ignored = {0}, why = {0};
 
     if (!s->watch->go_on(s->watch, STAGE_STREAMING, s->result->objects, s->result->bytes, e))
         return false;
@@ -62,10 +89,10 @@ judge(const StorageObject *object, void *with, Err *e)
         s->result->bytes += (uint64_t)object->bytes;
         return true;
     }
-    /* In this order: killed between the two, the next sweep finds the file expired. */
-    if (!s->queue_kind->expire(s->queue, &object->key, 1, e) ||
-        !s->storage_kind->remove(s->storage, object->key, &existed, e))
-        return false;
+    if (!delete_file(s, object->key, &existed, &why)) {
+        note_failure(s, object->key, &why);
+        return s->failures < FAILURES_MAX || fail_code(e, why.code, "too many files to be deleted");
+    }
     s->result->deleted += existed;
     s->result->deleted_bytes += existed ? (uint64_t)object->bytes : 0;
     return true;
@@ -111,7 +138,7 @@ purge(Sweep *s, Err *e)
 static bool
 count(Sweep *s, Err *e)
 {
-    static const char *const ok[] = {"ok", NULL};
+    const char *const outcome[] = {s->failures > 0 ? "failed" : "ok", NULL};
     int64_t now_s = time_wall_us() / 1000000;
     char objects[128], bytes[128], last[128], runs[128], deleted[128];
     const QueueTotal totals[] = {
@@ -119,13 +146,15 @@ count(Sweep *s, Err *e)
             (double)s->result->objects, true},
         {metric_series(METRIC_STORAGE_BYTES, 0, bytes, sizeof bytes, NULL),
             (double)s->result->bytes, true},
-        {metric_series(METRIC_CLEANUP_LAST, 0, last, sizeof last, NULL), (double)now_s, true},
-        {metric_series(METRIC_CLEANUP_RUNS, 0, runs, sizeof runs, ok), 1, false},
+        {metric_series(METRIC_CLEANUP_RUNS, 0, runs, sizeof runs, outcome), 1, false},
         {metric_series(METRIC_CLEANUP_DELETED, 0, deleted, sizeof deleted, NULL),
             (double)s->result->deleted, false},
+        /* The last one: left out where it is not true. */
+        {metric_series(METRIC_CLEANUP_LAST, 0, last, sizeof last, NULL), (double)now_s, true},
     };
 
-    return s->queue_kind->add(s->queue, totals, sizeof totals / sizeof totals[0], e);
+    return s->queue_kind->add(
+        s->queue, totals, sizeof totals / sizeof totals[0] - (s->failures > 0), e);
 }
 
 static bool
@@ -143,8 +172,12 @@ sweep(Sweep *s, Err *e)
         log_number("uploads_removed", (int64_t)r->uploads_removed),
         log_number("records_purged", (int64_t)r->records_purged),
         log_number("objects", (int64_t)r->objects), log_number("bytes", (int64_t)r->bytes),
+        log_number("failed", (int64_t)s->failures),
         log_number("duration_ms", (time_wall_us() - s->now_us) / 1000));
-    return true;
+    if (s->failures == 0)
+        return true;
+    *e = s->first;
+    return wrap(e, "%llu files could not be deleted", (unsigned long long)s->failures);
 }
 
 bool

@@ -10,8 +10,9 @@ typedef struct {
     uint64_t deleted, deleted_bytes, uploads_removed, records_purged, objects, bytes;
 } SweepResult;
 
-/* Opens its own queue and storage handles. A file is due when its record's retain_us has passed,
- * without record when it is older than config->retention_ms. */
+/* A file that cannot be deleted does not keep the others; in the end it fails with the first one's
+ * reason. Opens its own queue and storage handles. A file is due when its record's retain_us has
+ * passed, without record when it is older than config->retention_ms. */
 bool sweep_run(const Config *config, const Kinds *kinds, Watch *watch, Arena *task,
     SweepResult *result, Err *e) MUST_CHECK;
 

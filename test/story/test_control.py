@@ -154,12 +154,19 @@ def test_first_come_first_served_but_for_priority(make_service):
     blocker = service.request("slow", params={"rows": 8000, "work": 500})
     service.wait(blocker, state="streaming")
     asked = [service.request("numbers", f"u{i}", params={"rows": 1}, priority=priority)
-             for i, priority in enumerate(["low", "normal", "high", "normal", "high"])]
+             for i, priority in enumerate(["low", "normal", "low", "normal", "normal"])]
     position = service.status(asked[0])
-    assert (position["state"], position["position"], position["waiting_for"]) == ("queued", 5, "worker")
+    assert (position["state"], position["position"], position["waiting_for"]) == ("queued", 4, "worker")
     done = {task: service.wait(task, seconds=60) for task in asked}
     order = sorted(asked, key=lambda task: done[task]["started_at"])
-    assert order == [asked[2], asked[4], asked[1], asked[3], asked[0]]
+    assert order == [asked[1], asked[3], asked[4], asked[0], asked[2]]
+
+
+def test_who_is_not_known_may_not_hurry(shared):
+    refused = shared.http("POST", "/api/exports/request", json={
+        "export_type": "numbers", "params": {"rows": 1}, "user_id": "user_1", "priority": "high"})
+    assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")
+    assert "exports:priority" in refused.json()["detail"]
 
 
 def test_a_source_with_a_limit_of_its_own(make_service):

@@ -451,6 +451,38 @@ test_no_queue(void **state)
     b->config = before;
 }
 
+static bool
+removes_all_but_one(Storage *s, const char *key, bool *existed, Err *e)
+{
+    if (strcmp(key, "exports/u/stuck.csv") == 0)
+        return err_push(e, ERR_STORAGE_DENIED, ERR_HERE, "not this one");
+    return storage_file.remove(s, key, existed, e);
+}
+
+static void
+test_one_that_cannot_be_deleted(void **state)
+{
+    StorageKind stubborn = storage_file;
+    const StorageKind *const storages[] = {&stubborn, NULL};
+    Kinds kinds = bench_kinds;
+    Bench *b = *state;
+    Patience p = {.base = {.go_on = goes_on, .end_fd = -1}};
+    Err e = {0};
+
+    stubborn.remove = removes_all_but_one;
+    kinds.storage = storages;
+    make_file(b, "exports/u/a.csv", 100 * day_us);
+    make_file(b, "exports/u/stuck.csv", 100 * day_us);
+    make_file(b, "exports/u/z.csv", 100 * day_us);
+    assert_false(sweep_run(b->config, &kinds, &p.base, b->arena, &b->result, &e));
+    assert_int_equal(e.code, ERR_STORAGE_DENIED);
+    assert_int_equal(b->result.deleted, 2);
+    assert_true(is_there(b, "exports/u/stuck.csv"));
+    assert_false(is_there(b, "exports/u/a.csv") || is_there(b, "exports/u/z.csv"));
+    must_sweep(b);
+    assert_int_equal(b->result.deleted, 1);
+}
+
 int
 main(void)
 {
@@ -463,6 +495,7 @@ main(void)
         CHECK(test_without_retain),
         CHECK(test_interrupted),
         CHECK(test_no_queue),
+        CHECK(test_one_that_cannot_be_deleted),
     };
 #undef CHECK
 
