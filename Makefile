@@ -132,7 +132,7 @@ deps: ## install what the build and the tests need (Debian packages)
 deps-demo:
 	@sh tools/deps.sh build demo
 deps-test:
-	@sh tools/deps.sh build test
+	@sh tools/deps.sh build test lint
 
 .PHONY: demo
 demo: deps-demo ## the first minutes of a new user, from nothing to a finished file

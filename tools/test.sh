@@ -44,6 +44,7 @@ counted() { # NAME COMMAND…: a runner that closes with its own counts
 
 step format make --no-print-directory format-check
 step layers make --no-print-directory layers
+step tidy make --no-print-directory tidy
 step build-gcc make -j"$jobs" CFLAGS=-Werror all
 step build-clang make -j"$jobs" CC=clang BUILD=debug all
 step build-asan make -j"$jobs" BUILD=asan all units
