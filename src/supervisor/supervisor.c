@@ -127,13 +127,13 @@ start_member(Supervisor *s, Member *m)
     log_event(LOG_ERROR, "role.start_failed", log_text("name", m->name), log_err(&e));
 }
 
-/* A second SIGTERM means now; who has heard none yet gets the one signal that says so. */
+/* Now is SIGQUIT: a second SIGTERM, sent before the first was heard, would be lost in it. */
 static void
 stop_member(Member *m, unsigned wanted, int64_t grace_ms)
 {
     if (m->process.pid == 0 || m->told >= wanted)
         return;
-    (void)kill(m->process.pid, wanted == 2 && m->told == 0 ? SIGQUIT : SIGTERM);
+    (void)kill(m->process.pid, wanted == 2 ? SIGQUIT : SIGTERM);
     m->told = wanted;
     m->kill_at_ms = time_now_ms() + grace_ms;
 }
