@@ -448,7 +448,8 @@ def test_workers_in_containers_share_the_work(apart):
                  'mount --make-private /proc && mount -t proc proc /proc && exec "$@"', "sh")
     workers = [apart.beside("worker", f"container-{i}", "-c", "1", inside=container) for i in range(2)]
     try:
-        assert len(list((apart.data / "run").glob("*.wake"))) == 3, "one is called for the other"
+        processes.until(lambda: len(list((apart.data / "run").glob("*.wake"))) == 3, 10,
+                        "one is called for the other")
         tasks = [apart.request("slow", f"u{i}", params={"rows": 20000, "work": 300}) for i in range(2)]
         for task in tasks:
             assert apart.wait(task, seconds=60)["attempt"] == 1
