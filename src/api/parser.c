@@ -429,22 +429,13 @@ parser_free(Parser *p)
     buf_free(&p->body);
 }
 
-static void
-clear(Buf *b)
-{
-    if (b->room_bytes > KEEP_BYTES_MAX)
-        buf_free(b);
-    else
-        buf_clear(b);
-}
-
 void
 parser_begin(Parser *p)
 {
     llhttp_init(&p->machine, HTTP_REQUEST, &settings);
     p->machine.data = p;
-    clear(&p->head);
-    clear(&p->body);
+    buf_reset(&p->head, KEEP_BYTES_MAX);
+    buf_reset(&p->body, KEEP_BYTES_MAX);
     p->parsed = (Parsed){.method = "", .target = "", .path = "", .host = "", .body = ""};
     p->headers = p->headers_bytes = p->target_bytes = p->raw_bytes = 0;
     memset(p->before, 0, sizeof p->before);

@@ -71,23 +71,14 @@ response_begin(Response *r)
     r->body.limit_bytes = BODY_BYTES_MAX;
 }
 
-static void
-clear(Buf *b)
-{
-    if (b->room_bytes > KEEP_BYTES_MAX)
-        buf_free(b);
-    else
-        buf_clear(b);
-}
-
 void
 response_end(Response *r)
 {
     if (r->fd >= 0)
         close(r->fd);
     r->fd = -1;
-    clear(&r->headers);
-    clear(&r->body);
+    buf_reset(&r->headers, KEEP_BYTES_MAX);
+    buf_reset(&r->body, KEEP_BYTES_MAX);
 }
 
 void

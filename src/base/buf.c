@@ -33,6 +33,15 @@ buf_clear(Buf *b)
         b->data[0] = '\0';
 }
 
+void
+buf_reset(Buf *b, size_t keep_bytes_max)
+{
+    if (b->room_bytes > keep_bytes_max)
+        buf_free(b);
+    else
+        buf_clear(b);
+}
+
 char *
 buf_reserve(Buf *b, size_t bytes)
 {

@@ -20,8 +20,9 @@ typedef struct {
 
 /* `Buf b = buf_new(64 << 10);` allocates nothing yet: data points to "". */
 Buf buf_new(size_t limit_bytes);
-void buf_free(Buf *b);  /* may be used again afterwards, as new */
-void buf_clear(Buf *b); /* no bytes, not failed; keeps the memory */
+void buf_free(Buf *b);                         /* may be used again afterwards, as new */
+void buf_clear(Buf *b);                        /* no bytes, not failed; keeps the memory */
+void buf_reset(Buf *b, size_t keep_bytes_max); /* the same, but gives back more memory than that */
 
 void buf_put(Buf *b, const void *data, size_t bytes);
 void buf_text(Buf *b, const char *text);

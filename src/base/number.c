@@ -387,18 +387,11 @@ number_parse_bytes(const char *text, uint64_t *bytes)
     } units[] = {{"", 1}, {"B", 1}, {"KB", 1000}, {"MB", 1000000}, {"GB", 1000000000},
         {"TB", 1000000000000}, {"KiB", 1ull << 10}, {"MiB", 1ull << 20}, {"GiB", 1ull << 30},
         {"TiB", 1ull << 40}};
-    size_t count = strspn(text, "0123456789");
-    char number[24];
     uint64_t value;
+    const char *unit = text_to_quantity(text, INT64_MAX, &value);
 
-    if (count == 0 || count >= sizeof number)
-        return false;
-    memcpy(number, text, count);
-    number[count] = '\0';
-    if (!text_to_uint(number, INT64_MAX, &value))
-        return false;
-    for (size_t i = 0; i < sizeof units / sizeof units[0]; i++)
-        if (strcmp(text + count, units[i].name) == 0)
+    for (size_t i = 0; unit && i < sizeof units / sizeof units[0]; i++)
+        if (strcmp(unit, units[i].name) == 0)
             return !__builtin_mul_overflow(value, units[i].bytes, bytes) && *bytes <= INT64_MAX;
     return false;
 }

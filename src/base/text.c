@@ -195,6 +195,19 @@ text_to_uint(const char *text, uint64_t max, uint64_t *number)
     return true;
 }
 
+const char *
+text_to_quantity(const char *text, uint64_t max, uint64_t *number)
+{
+    size_t count = strspn(text, "0123456789");
+    char digits[24];
+
+    if (count == 0 || count >= sizeof digits)
+        return NULL;
+    memcpy(digits, text, count);
+    digits[count] = '\0';
+    return text_to_uint(digits, max, number) ? text + count : NULL;
+}
+
 static bool
 is_unreserved(unsigned char c)
 {

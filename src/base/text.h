@@ -64,6 +64,10 @@ bool text_same_case_blind(const char *a, const char *b);
 /* Whole decimal number without sign, blank, leading zero (but "0"); false if not, or over `max`. */
 bool text_to_uint(const char *text, uint64_t max, uint64_t *number);
 
+/* Such a number and what stands behind it ("" at the end), as in "10MB"; NULL if it does not begin
+ * so. */
+const char *text_to_quantity(const char *text, uint64_t max, uint64_t *number);
+
 /* Percent-encoding (RFC 3986): everything but unreserved is encoded; with `keep_slash` '/' stays.
  */
 void text_percent_encode(Buf *to, const char *bytes, size_t count, bool keep_slash);

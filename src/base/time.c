@@ -318,18 +318,11 @@ static const struct {
 bool
 time_parse_duration(const char *text, int64_t *ms)
 {
-    size_t count = strspn(text, "0123456789");
-    char number[24];
     uint64_t value;
+    const char *unit = text_to_quantity(text, INT64_MAX, &value);
 
-    if (count == 0 || count >= sizeof number)
-        return false;
-    memcpy(number, text, count);
-    number[count] = '\0';
-    if (!text_to_uint(number, INT64_MAX, &value))
-        return false;
-    for (size_t i = 0; i < sizeof units / sizeof units[0]; i++)
-        if (strcmp(text + count, units[i].name) == 0)
+    for (size_t i = 0; unit && i < sizeof units / sizeof units[0]; i++)
+        if (strcmp(unit, units[i].name) == 0)
             return !__builtin_mul_overflow((int64_t)value, units[i].ms, ms);
     return false;
 }
