@@ -2,11 +2,11 @@
 # Installs the Debian packages that are missing: `deps.sh build`, `deps.sh test`. Says what it does.
 set -eu
 
-build="gcc libc6-dev binutils make node-llhttp libjansson-dev libyaml-dev libsqlite3-dev libcurl4-openssl-dev libssl-dev"
-test="clang clang-format-14 libclang-rt-14-dev libcmocka-dev python3 python3-venv sqlite3 curl ca-certificates procps"
+build="gcc libc6-dev binutils make node-llhttp libjansson-dev libyaml-dev libsqlite3-dev libpq-dev libcurl4-openssl-dev libssl-dev"
+test="clang clang-format-14 libclang-rt-14-dev libcmocka-dev python3 python3-venv sqlite3 postgresql curl ca-certificates procps"
 lint="clang-tidy-14"
 demo="curl"
-bench="sqlite3 python3"
+bench="sqlite3 python3 postgresql"
 
 want=
 for set in "$@"; do

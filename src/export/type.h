@@ -13,6 +13,7 @@
 #include "config/config.h"
 #include "export/kinds.h"
 #include "flow/batch.h"
+#include "source/query.h"
 
 typedef struct {
     const char *name;
@@ -87,14 +88,5 @@ void types_reference(Buf *to);
  * and doctor. */
 bool
 type_check(const ExportType *type, const Config *config, const Kinds *kinds, Err *e) MUST_CHECK;
-
-/*
- * `$name` in a query: calls `found` for each parameter outside of text, quoted names, comments and
- * dollar quotes; `at` is where its '$' stands. SQL as PostgreSQL reads it (SQLite knows less), or
- * Cypher, where two dashes are a relationship. Pure.
- */
-typedef enum { QUERY_SQL, QUERY_CYPHER } QueryLanguage;
-typedef void QueryNameFound(const char *name, size_t count, size_t at, void *with);
-void query_names(const char *query, QueryLanguage language, QueryNameFound *found, void *with);
 
 #endif

@@ -30,6 +30,16 @@ typedef struct {
     } as;
 } SourceParam;
 
+/*
+ * An export over several connections that share one snapshot (a definition's `parallel`). Each asks
+ * for one range of the rows after the other; rows come out in the order of the ranges.
+ */
+typedef struct {
+    const char *column;   /* ranges of this column of the result; NULL: of the places in `table` */
+    const char *table;    /* whose rows the query reads: "name" or "schema.name" */
+    unsigned connections; /* from 1 on */
+} SourceParallel;
+
 typedef struct {
     const char *name; /* of the source, for messages */
     const char *url;
@@ -45,6 +55,10 @@ typedef struct {
     size_t columns;
     const char *task_id; /* for the database's own lists of sessions; may be NULL */
     int64_t timeout_ms;  /* of the statement; 0: none */
+    /* When the task ends anyway, by time_now_ms(): for a limit that the database itself keeps, so
+     * that nothing runs on there when this process is gone; 0: none. */
+    int64_t deadline_ms;
+    const SourceParallel *parallel; /* NULL: one connection; only where the kind splits */
 } SourceSpec;
 
 typedef struct Source Source;
@@ -52,6 +66,11 @@ typedef struct Source Source;
 typedef struct {
     const char *name;           /* "sqlite": as in a definition's `query` */
     const char *const *schemes; /* "sqlite", …; NULL-ended */
+    bool splits;                /* knows SourceSpec.parallel */
+
+    /* Is this a URL that open() can work with? Pure; opens nothing. CONFIG_INVALID: what is wrong,
+     * without a secret of it. Optional. */
+    bool (*judge)(const char *url, Err *e);
 
     /* Connect (or take up the connection this process kept) and ask. Memory from `task`; `watch`
      * outlives the source. SOURCE_UNAVAILABLE, SOURCE_AUTH, SOURCE_QUERY (a column of the
@@ -68,6 +87,10 @@ typedef struct {
 
     /* Can it be reached and used? For doctor and types --check; opens nothing that stays. */
     bool (*check)(const SourceSpec *spec, Watch *watch, Err *e);
+
+    /* Closes what this process has kept for the next open(): after a while without work, and before
+     * the process ends. Optional. */
+    void (*let_go)(void);
 } SourceKind;
 
 struct Source {

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "export/type.h"
+#include "source/query.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 

@@ -20,55 +20,6 @@ enum {
     DECIMAL_BYTES_MAX = 360, /* of a double without exponent: 1 and 308 zeros, 0.000…5e-324 */
 };
 
-static size_t
-width(ColumnType type)
-{
-    switch (type) {
-    case COLUMN_BOOL:
-        return 1; /* more than its bit, but simple */
-    case COLUMN_INT16:
-        return 2;
-    case COLUMN_INT32:
-    case COLUMN_DATE:
-    case COLUMN_FLOAT:
-        return 4;
-    case COLUMN_INT64:
-    case COLUMN_DOUBLE:
-    case COLUMN_TIME:
-    case COLUMN_TIMESTAMP:
-    case COLUMN_TIMESTAMPTZ:
-        return 8;
-    case COLUMN_DECIMAL:
-    case COLUMN_TEXT:
-    case COLUMN_BYTES:
-    case COLUMN_INTERVAL:
-    case COLUMN_UUID:
-    case COLUMN_JSON:
-    case COLUMN_TYPES_COUNT:
-        break;
-    }
-    return 0;
-}
-
-void
-cells_free(Cells *cells)
-{
-    buf_free(&cells->text);
-}
-
-void
-cells_begin(Cells *cells)
-{
-    cells->has_nulls = false;
-    memset(cells->valid, 0xff, BATCH_ROWS_MAX / 8);
-    if (cells->spec.type == COLUMN_BOOL)
-        memset(cells->values, 0, BATCH_ROWS_MAX / 8);
-    /* One giant value is no reason to keep its memory. */
-    if (cells->text.room_bytes > 4 * BATCH_BYTES_MAX)
-        buf_free(&cells->text);
-    buf_clear(&cells->text);
-}
-
 static bool
 misfit(const Cells *cells, int kind, size_t row, uint64_t total, Err *e)
 {
@@ -76,29 +27,8 @@ misfit(const Cells *cells, int kind, size_t row, uint64_t total, Err *e)
         "nothing", "an integer", "a real number", "text", "a blob", "NULL"};
 
     return fail(e, SOURCE_QUERY, "column %s, row %" PRIu64 ": %s does not fit the type %s",
-        cells->spec.name, total + row + 1, kinds[kind > 5 ? 0 : kind],
-        column_type_name(cells->spec.type));
-}
-
-/* There is nearly always room. */
-static inline bool
-add_text(Cells *cells, const void *bytes, size_t count, size_t row, size_t *row_bytes, Err *e)
-{
-    Buf *text = &cells->text;
-
-    *row_bytes += count + sizeof *cells->offset;
-    if (*row_bytes > ROW_BYTES_MAX)
-        return fail(e, SIZE_LIMIT, "a row of more than %d MiB", ROW_BYTES_MAX >> 20);
-    if (text->room_bytes - text->bytes > count) {
-        text_copy_few(text->data + text->bytes, bytes, count);
-        text->bytes += count;
-    } else {
-        buf_put(text, bytes, count);
-        if (!buf_is_good(text, e))
-            return false;
-    }
-    cells->offset[row + 1] = (int32_t)text->bytes;
-    return true;
+        cells->column.spec.name, total + row + 1, kinds[kind > 5 ? 0 : kind],
+        column_type_name(cells->column.spec.type));
 }
 
 static bool
@@ -169,7 +99,7 @@ put_text(Cells *cells, sqlite3_value *value, int kind, size_t row, size_t *bytes
     if (kind != SQLITE_TEXT)
         return false;
     text = sqlite3_value_text(value); /* before its bytes: it may convert */
-    return add_text(cells, text, (size_t)sqlite3_value_bytes(value), row, bytes, e);
+    return builder_text(&cells->column, text, (size_t)sqlite3_value_bytes(value), row, bytes, e);
 }
 
 static bool
@@ -180,7 +110,8 @@ put_bytes(Cells *cells, sqlite3_value *value, int kind, size_t row, size_t *byte
     if (kind != SQLITE_BLOB)
         return put_text(cells, value, kind, row, bytes, e);
     blob = sqlite3_value_blob(value);
-    return add_text(cells, blob ? blob : "", (size_t)sqlite3_value_bytes(value), row, bytes, e);
+    return builder_text(
+        &cells->column, blob ? blob : "", (size_t)sqlite3_value_bytes(value), row, bytes, e);
 }
 
 static bool
@@ -191,11 +122,11 @@ put_decimal(Cells *cells, sqlite3_value *value, int kind, size_t row, size_t *by
 
     if (kind == SQLITE_INTEGER) {
         count = number_int(sqlite3_value_int64(value), number);
-        return add_text(cells, number, count, row, bytes, e);
+        return builder_text(&cells->column, number, count, row, bytes, e);
     }
     if (kind == SQLITE_FLOAT) {
         count = plain_digits(sqlite3_value_double(value), number);
-        return count > 0 && add_text(cells, number, count, row, bytes, e);
+        return count > 0 && builder_text(&cells->column, number, count, row, bytes, e);
     }
     return kind == SQLITE_TEXT &&
            is_decimal(
@@ -214,43 +145,43 @@ put_uuid(Cells *cells, sqlite3_value *value, int kind, size_t row, size_t *bytes
         return false;
     for (size_t i = 0; i < 36; i++)
         uuid[i] = text[i] >= 'A' && text[i] <= 'F' ? (char)(text[i] | 0x20) : text[i];
-    return text_is_uuid(uuid) && add_text(cells, uuid, 36, row, bytes, e);
+    return text_is_uuid(uuid) && builder_text(&cells->column, uuid, 36, row, bytes, e);
 }
 
 static bool
 put_integer(Cells *cells, int64_t n, size_t row)
 {
-    switch (cells->spec.type) {
+    switch (cells->column.spec.type) {
     case COLUMN_BOOL:
-        ((uint8_t *)cells->values)[row >> 3] |= (uint8_t)((n != 0) << (row & 7));
+        ((uint8_t *)cells->column.values)[row >> 3] |= (uint8_t)((n != 0) << (row & 7));
         return n == 0 || n == 1;
     case COLUMN_INT16:
-        ((int16_t *)cells->values)[row] = (int16_t)n;
+        ((int16_t *)cells->column.values)[row] = (int16_t)n;
         return n == (int16_t)n;
     case COLUMN_INT32:
-        ((int32_t *)cells->values)[row] = (int32_t)n;
+        ((int32_t *)cells->column.values)[row] = (int32_t)n;
         return n == (int32_t)n;
     case COLUMN_INT64:
-        ((int64_t *)cells->values)[row] = n;
+        ((int64_t *)cells->column.values)[row] = n;
         return true;
     case COLUMN_FLOAT:
-        ((float *)cells->values)[row] = (float)n;
+        ((float *)cells->column.values)[row] = (float)n;
         return true;
     case COLUMN_DOUBLE:
-        ((double *)cells->values)[row] = (double)n;
+        ((double *)cells->column.values)[row] = (double)n;
         return true;
     case COLUMN_DATE:
         n = n / SECONDS_PER_DAY - (n % SECONDS_PER_DAY < 0);
-        ((int32_t *)cells->values)[row] = (int32_t)n;
+        ((int32_t *)cells->column.values)[row] = (int32_t)n;
         return n > INT32_MIN && n < INT32_MAX; /* those two are the infinities */
     case COLUMN_TIME:
         if (n < 0 || n >= SECONDS_PER_DAY)
             return false;
-        ((int64_t *)cells->values)[row] = n * US_PER_SECOND;
+        ((int64_t *)cells->column.values)[row] = n * US_PER_SECOND;
         return true;
     case COLUMN_TIMESTAMP:
     case COLUMN_TIMESTAMPTZ:
-        return !__builtin_mul_overflow(n, US_PER_SECOND, &((int64_t *)cells->values)[row]);
+        return !__builtin_mul_overflow(n, US_PER_SECOND, &((int64_t *)cells->column.values)[row]);
     case COLUMN_DECIMAL:
     case COLUMN_TEXT:
     case COLUMN_BYTES:
@@ -266,14 +197,14 @@ put_integer(Cells *cells, int64_t n, size_t row)
 static bool
 put_real(Cells *cells, double x, size_t row)
 {
-    if (cells->spec.type == COLUMN_DOUBLE) {
-        ((double *)cells->values)[row] = x;
+    if (cells->column.spec.type == COLUMN_DOUBLE) {
+        ((double *)cells->column.values)[row] = x;
         return true;
     }
     /* What no float can hold is no infinity. */
-    if (cells->spec.type != COLUMN_FLOAT || (isfinite(x) && fabs(x) > FLT_MAX))
+    if (cells->column.spec.type != COLUMN_FLOAT || (isfinite(x) && fabs(x) > FLT_MAX))
         return false;
-    ((float *)cells->values)[row] = (float)x;
+    ((float *)cells->column.values)[row] = (float)x;
     return true;
 }
 
@@ -309,7 +240,7 @@ put_same_day(Cells *cells, const char *text, size_t count, size_t row)
         !two_digits(text + 11, 24, &hour) || !two_digits(text + 14, 60, &minute) ||
         !two_digits(text + 17, 60, &second))
         return false;
-    ((int64_t *)cells->values)[row] =
+    ((int64_t *)cells->column.values)[row] =
         cells->last_day_us + (int64_t)(hour * 3600 + minute * 60 + second) * US_PER_SECOND;
     return true;
 }
@@ -328,18 +259,18 @@ remember_day(Cells *cells, const char *text)
 static bool
 put_time_text(Cells *cells, const char *text, size_t count, size_t row)
 {
-    switch (cells->spec.type) {
+    switch (cells->column.spec.type) {
     case COLUMN_DATE:
-        return time_parse_date(text, count, &((int32_t *)cells->values)[row]);
+        return time_parse_date(text, count, &((int32_t *)cells->column.values)[row]);
     case COLUMN_TIME:
-        return time_parse_clock(text, count, &((int64_t *)cells->values)[row]);
+        return time_parse_clock(text, count, &((int64_t *)cells->column.values)[row]);
     case COLUMN_TIMESTAMP:
     case COLUMN_TIMESTAMPTZ:
         if (put_same_day(cells, text, count, row))
             return true;
         if (count >= sizeof cells->last_date)
             remember_day(cells, text);
-        return time_parse(text, count, &((int64_t *)cells->values)[row], NULL);
+        return time_parse(text, count, &((int64_t *)cells->column.values)[row], NULL);
     default:
         return false;
     }
@@ -356,25 +287,11 @@ put_time(Cells *cells, sqlite3_value *value, int kind, size_t row, size_t *bytes
     return put_time_text(cells, text, (size_t)sqlite3_value_bytes(value), row);
 }
 
-static void
-put_null(Cells *cells, size_t row)
-{
-    size_t bytes = width(cells->spec.type);
-
-    cells->has_nulls = true;
-    cells->valid[row >> 3] &= (uint8_t) ~(1u << (row & 7));
-    if (cells->offset)
-        cells->offset[row + 1] = (int32_t)cells->text.bytes;
-    else if (cells->spec.type != COLUMN_BOOL)
-        memset((char *)cells->values + row * bytes, 0, bytes);
-}
-
 bool
-cells_new(Cells *cells, Arena *task, Err *e)
+cells_init(Cells *cells, const ColumnSpec *spec, int at, Arena *task, Err *e)
 {
-    size_t bytes = width(cells->spec.type);
-
-    switch (cells->spec.type) {
+    *cells = (Cells){.at = at};
+    switch (spec->type) {
     case COLUMN_BOOL:
     case COLUMN_INT16:
     case COLUMN_INT32:
@@ -405,14 +322,7 @@ cells_new(Cells *cells, Arena *task, Err *e)
         cells->put = put_text;
         break;
     }
-    /* A batch, and on top of it a row that turns out to be too large for it. */
-    cells->text = buf_new(BATCH_BYTES_MAX + ROW_BYTES_MAX);
-    if (!(cells->valid = arena_alloc(task, BATCH_ROWS_MAX / 8, e)))
-        return false;
-    if (bytes > 0)
-        return (cells->values = arena_alloc_array(task, BATCH_ROWS_MAX, bytes, e)) != NULL;
-    return (cells->offset =
-                   arena_alloc_array(task, BATCH_ROWS_MAX + 1, sizeof *cells->offset, e)) != NULL;
+    return builder_init(&cells->column, spec, task, e);
 }
 
 /*
@@ -427,28 +337,9 @@ cells_put(Cells *cells, sqlite3_stmt *statement, size_t row, uint64_t total, siz
     int kind = sqlite3_value_type(value);
 
     if (kind == SQLITE_NULL) {
-        put_null(cells, row);
+        builder_null(&cells->column, row);
         return true;
     }
     return cells->put(cells, value, kind, row, bytes, e) ||
            (e->links == 0 && misfit(cells, kind, row, total, e));
-}
-
-void
-cells_take_back(Cells *cells, size_t row)
-{
-    if (cells->offset)
-        cells->text.bytes = (size_t)cells->offset[row];
-}
-
-void
-cells_show(const Cells *cells, Column *column)
-{
-    column->valid = cells->has_nulls ? cells->valid : NULL;
-    if (cells->offset) {
-        column->as.text.offset = cells->offset;
-        column->as.text.bytes = cells->text.data;
-    } else {
-        column->as.bits = cells->values; /* whichever member: all are where the values lie */
-    }
 }

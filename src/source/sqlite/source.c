@@ -436,11 +436,10 @@ make_columns(SqliteSource *s, Arena *task, Err *e)
         if (s->spec->type_given && !s->spec->type_given[i])
             column[i].type = declared_type(s->statement, at);
         for (unsigned k = 0; k < 2; k++) {
-            s->set[k].cells[i] = (Cells){.spec = column[i], .at = at};
-            if (!cells_new(&s->set[k].cells[i], task, e))
+            if (!cells_init(&s->set[k].cells[i], &column[i], at, task, e))
                 return false;
         }
-        s->fixed_bytes += s->set[0].cells[i].offset ? 0 : FIXED_VALUE_BYTES;
+        s->fixed_bytes += s->set[0].cells[i].column.offset ? 0 : FIXED_VALUE_BYTES;
     }
     s->schema = (Schema){count, column};
     s->base.schema = &s->schema;
@@ -494,7 +493,7 @@ sqlite_close(Source *source)
 
     for (size_t i = 0; i < s->schema.columns; i++)
         for (unsigned k = 0; k < 2; k++)
-            cells_free(&s->set[k].cells[i]);
+            builder_free(&s->set[k].cells[i].column);
     s->schema.columns = 0;
     sqlite3_finalize(s->statement);
     s->statement = NULL;
@@ -558,7 +557,7 @@ put_row(SqliteSource *s, size_t row, size_t *bytes, bool *fits, Err *e)
     *fits = row == 0 || *bytes + row_bytes <= BATCH_BYTES_MAX;
     *bytes += row_bytes;
     for (size_t i = 0; !*fits && i < s->schema.columns; i++)
-        cells_take_back(&cells[i], row);
+        builder_take_back(&cells[i].column, row);
     return true;
 }
 
@@ -576,7 +575,7 @@ sqlite_next(Source *source, Batch *batch, Err *e)
     column = s->set[s->turn].column;
 
     for (size_t i = 0; i < s->schema.columns; i++)
-        cells_begin(&cells[i]);
+        builder_begin(&cells[i].column);
     while (rows < BATCH_ROWS_MAX && fits && !s->ended) {
         if (!s->holds_row && !step(s, e))
             return false;
@@ -590,7 +589,7 @@ sqlite_next(Source *source, Batch *batch, Err *e)
         }
     }
     for (size_t i = 0; i < s->schema.columns; i++)
-        cells_show(&cells[i], &column[i]);
+        builder_show(&cells[i].column, &column[i]);
     s->rows += rows;
     *batch = (Batch){rows, &s->schema, column};
     return true;
@@ -618,6 +617,7 @@ const SourceKind source_sqlite = {
     .next = sqlite_next,
     .close = sqlite_close,
     .check = sqlite_check,
+    .let_go = close_kept,
 };
 
 const char *

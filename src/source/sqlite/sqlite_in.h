@@ -4,29 +4,22 @@
 
 #include <sqlite3.h>
 
-#include "base/buf.h"
+#include "flow/builder.h"
 #include "source/source.h"
 
 typedef struct Cells Cells;
 
-/* A column that is being filled, over and over in the same memory. */
+/* A column that is being filled from a statement's results. */
 struct Cells {
-    ColumnSpec spec;
-    int at;         /* in the statement's result */
-    bool has_nulls; /* in this batch */
-    uint8_t *valid;
-    void *values;    /* BATCH_ROWS_MAX of the type's width */
-    int32_t *offset; /* BATCH_ROWS_MAX + 1, for text */
-    Buf text;
+    ColumnBuilder column;
+    int at; /* in the statement's result */
     bool (*put)(Cells *cells, sqlite3_value *value, int kind, size_t row, size_t *bytes, Err *e);
     char last_date[10]; /* of the time text that was read last: most rows have the same */
     int64_t last_day_us;
 };
 
 /* cells.c: what one value of SQLite is in a column of ours. */
-bool cells_new(Cells *cells, Arena *task, Err *e) MUST_CHECK;
-void cells_free(Cells *cells);
-void cells_begin(Cells *cells); /* a new batch */
+bool cells_init(Cells *cells, const ColumnSpec *spec, int at, Arena *task, Err *e) MUST_CHECK;
 
 /*
  * Adds what the value takes of a batch to `*bytes`, which counts the row; SIZE_LIMIT past
@@ -34,9 +27,5 @@ void cells_begin(Cells *cells); /* a new batch */
  */
 bool cells_put(Cells *cells, sqlite3_stmt *statement, size_t row, uint64_t total, size_t *bytes,
     Err *e) MUST_CHECK;
-
-/* Takes back what was put into this row, the last one. */
-void cells_take_back(Cells *cells, size_t row);
-void cells_show(const Cells *cells, Column *column);
 
 #endif

@@ -6,9 +6,10 @@
  * not nest comments). Cypher: openCypher 9, whose line comments start with two slashes, whose texts
  * have escapes, and where two dashes are a relationship.
  */
-#include <string.h>
+#include "source/query.h"
 
-#include "export/type.h"
+#include <stdbool.h>
+#include <string.h>
 
 /* Bytes beyond ASCII are letters to both. */
 static bool

@@ -4,7 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "export/type.h"
+#include "source/query.h"
 #include "test/unit/export/bench.h"
 
 #undef fail /* cmocka has one of its own */
