@@ -9,6 +9,8 @@ import pytest
 import database
 from maker import Maker
 from namespace import Namespace
+from postgres import Server
+
 
 def _program():
     path = os.environ.get("ROWFERRY_PROGRAM")
@@ -51,6 +53,13 @@ def shared(tmp_path_factory, program, request):
     maker = Maker(tmp_path_factory.mktemp("shared"), program)
     yield maker(types=database.TYPES)
     maker.finish()
+
+
+@pytest.fixture(scope="session")
+def postgres():
+    """One PostgreSQL server for all stories: each makes databases and roles of its own in it, and leaves it running."""
+    with Server() as server:
+        yield server
 
 
 @pytest.fixture
