@@ -100,6 +100,10 @@ put_type(const ExportType *type, const Config *config, const Kinds *kinds, Buf *
         buf_printf(to, " %s", (*kind)->name);
     if (type->order && *type->order)
         buf_printf(to, "\norder    %s", type->order);
+    if (type->parallel.connections > 0)
+        buf_printf(to, "\nparallel by %s of %s, %u connections (PostgreSQL)",
+            type->parallel.column ? type->parallel.column : "ctid", type->parallel.table,
+            type->parallel.connections);
     buf_printf(to, "\nversion  %s\n", type->version);
     buf_printf(to, "\nParameters:%s\n", type->params > 0 ? "" : " none");
     for (size_t i = 0; i < type->params; i++) {

@@ -29,6 +29,7 @@ plan_make(const ExportRequest *request, const ConfigSource *source, const Kinds 
                 .columns = request->type->columns,
                 .task_id = mark->task_id,
                 .timeout_ms = source->statement_timeout_ms,
+                .parallel = type_parallel(request->type, kind),
             },
         .format = kinds_format(kinds, request->format),
         .options = request->options,

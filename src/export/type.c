@@ -17,7 +17,13 @@
 #include "export/pattern.h"
 #include "export/request.h"
 
-enum { TYPES_MAX = 1000, COLUMNS_MAX = 256, PARAMS_MAX = 64, TIME_LIMIT_S_MAX = 31536000 };
+enum {
+    TYPES_MAX = 1000,
+    COLUMNS_MAX = 256,
+    PARAMS_MAX = 64,
+    TIME_LIMIT_S_MAX = 31536000,
+    TABLE_BYTES_MAX = 63
+};
 
 /* --- what a definition looks like --- */
 
@@ -57,6 +63,30 @@ check_duration(const json_t *value, const char **detail)
     return ms > 0 && ms <= TIME_LIMIT_S_MAX * INT64_C(1000);
 }
 
+/* "name" or "schema.name", as it stands between double quotes (PostgreSQL keeps 63 bytes). */
+static bool
+check_table(const json_t *value, const char **detail)
+{
+    const char *at = json_string_value(value);
+
+    *detail =
+        "must be NAME or SCHEMA.NAME as the database keeps it: letters, digits and _, at most "
+        "63 each";
+    for (unsigned parts = 0; parts < 2; parts++) {
+        size_t bytes =
+            strspn(at, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_");
+
+        if (bytes == 0 || bytes > TABLE_BYTES_MAX)
+            return false;
+        if (!at[bytes])
+            return true;
+        if (at[bytes] != '.')
+            return false;
+        at += bytes + 1;
+    }
+    return false;
+}
+
 static const char *const type_names[] = {
 #define X(id, name, as) name,
     COLUMN_TYPES(X)
@@ -86,6 +116,13 @@ static const Shape column_members[] = {
 };
 static const Shape column_shape = {"", SHAPE_OBJECT, .members = column_members};
 
+static const Shape parallel_members[] = {
+    {"by",          SHAPE_TEXT, .required = true, .meaning = "What the rows are divided by: `ctid`, their places in the table, or one of the columns."},
+    {"table",       SHAPE_TEXT, .required = true, .check = check_table, .meaning = "The table (or hypertable) that the query reads: `NAME` or `SCHEMA.NAME`, as the database keeps it."},
+    {"connections", SHAPE_INT,  .required = true, .min = 1, .max = 16, .meaning = "Connections of one export."},
+    {0},
+};
+
 static const Shape definition[] = {
     {"name",        SHAPE_TEXT,   .required = true, .check = check_name, .meaning = "What requests call it (`export_type`): small letters, digits and _."},
     {"title",       SHAPE_TEXT,   .meaning = "For people."},
@@ -98,7 +135,7 @@ static const Shape definition[] = {
     {"time_limit",  SHAPE_ANY,    .check = check_duration, .meaning = "Longest attempt, like `90s`, `5m` or `2h`; `task_time_limit` otherwise."},
     {"max_rows",    SHAPE_INT,    .min = 1, .max = 9e15, .meaning = "More rows fail the export."},
     {"concurrency", SHAPE_INT,    .min = 1, .max = 10000, .meaning = "Exports of this type at once, over all workers."},
-    {"parallel",    SHAPE_ANY,    .not_available = true},
+    {"parallel",    SHAPE_OBJECT, .members = parallel_members, .meaning = "One export over several connections that share a snapshot; for PostgreSQL, others ignore it."},
     {"incremental", SHAPE_ANY,    .not_available = true},
     {0},
 };
@@ -131,6 +168,8 @@ types_reference(Buf *to)
     shape_reference(column_members, to);
     buf_text(to, "\nA parameter:\n\n");
     shape_reference(param_members, to);
+    buf_text(to, "\n`parallel`:\n\n");
+    shape_reference(parallel_members, to);
     buf_text(to, "\n| type | in a CSV file |\n| --- | --- |\n");
     for (unsigned type = 0; type < COLUMN_TYPES_COUNT; type++)
         buf_printf(to, "| `%s` | %s |\n", column_type_name((ColumnType)type), in_csv[type]);
@@ -450,6 +489,32 @@ check_names(const Reading *r, const ExportType *type)
     }
 }
 
+/* Which of the columns the rows are divided by. */
+static void
+read_parallel(const Reading *r, const json_t *parallel, ExportType *type)
+{
+    const char *by = json_text_or(parallel, "by", "");
+    size_t at = 0;
+
+    if (!parallel)
+        return;
+    if (!type_query(type, "postgres"))
+        problem_add(r->problems, "/parallel", "not-allowed", NULL,
+            "is for PostgreSQL alone, and there is no query for it: take it out");
+    type->parallel = (SourceParallel){
+        .table = json_text_or(parallel, "table", ""),
+        .connections = (unsigned)json_int_or(parallel, "connections", 0),
+    };
+    if (strcmp(by, "ctid") == 0)
+        return;
+    while (at < type->columns && strcmp(type->column[at].name, by) != 0)
+        at++;
+    if (at == type->columns)
+        problem_add(r->problems, "/parallel/by", "not-allowed", json_object_get(parallel, "by"),
+            "must be ctid, or one of the columns");
+    type->parallel.column = by;
+}
+
 static bool
 make_version(const Reading *r, const json_t *json, ExportType *type)
 {
@@ -492,6 +557,7 @@ build(const json_t *json, Arena *arena, Problems *problems, Err *e)
         !read_queries(&r, json_object_get(json, "query"), type) || !make_version(&r, json, type))
         return NULL;
     check_names(&r, type);
+    read_parallel(&r, json_object_get(json, "parallel"), type);
     return problems->count > 0 || e->links ? NULL : type;
 }
 
@@ -741,6 +807,12 @@ type_query(const ExportType *type, const char *driver)
     return NULL;
 }
 
+const SourceParallel *
+type_parallel(const ExportType *type, const SourceKind *kind)
+{
+    return kind->splits && type->parallel.connections > 0 ? &type->parallel : NULL;
+}
+
 /* --- describing and trying --- */
 
 static json_t *
@@ -787,7 +859,7 @@ json_t *
 type_describe(const ExportType *type, const Kinds *kinds)
 {
     json_t *properties = json_object(), *required = json_array(), *columns = json_array();
-    json_t *formats = json_array(), *schema;
+    json_t *formats = json_array(), *schema, *described;
 
     for (size_t i = 0; i < type->params; i++) {
         json_object_set_new(properties, type->param[i].name, describe_param(&type->param[i]));
@@ -810,10 +882,16 @@ type_describe(const ExportType *type, const Kinds *kinds)
     }
     for (const EncoderKind *const *kind = kinds->format; *kind; kind++)
         json_array_append_new(formats, json_string((*kind)->name));
-    return json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:s, s:s, s:b}", "name", type->name,
+    described = json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:s, s:s, s:b}", "name", type->name,
         "title", type->title, "description", type->description, "source", type->source,
         "params_schema", schema, "columns", columns, "formats", formats, "default_format", "csv",
         "version", type->version, "enabled", 1);
+    /* Not the table: how a database is made inside is nobody's who asks for exports. */
+    if (described && type->parallel.connections > 0)
+        json_object_set_new(described, "parallel",
+            json_pack("{s:s, s:i}", "by", type->parallel.column ? type->parallel.column : "ctid",
+                "connections", (int)type->parallel.connections));
+    return described;
 }
 
 static bool
@@ -864,7 +942,8 @@ type_check(const ExportType *type, const Config *config, const Kinds *kinds, Err
             .column = type->column,
             .type_given = type->column_type_given,
             .columns = type->columns,
-            .timeout_ms = CHECK_MS};
+            .timeout_ms = CHECK_MS,
+            .parallel = type_parallel(type, kind)};
         source = kind->open(&spec, &watch, arena, e);
         source_close(source);
     }

@@ -14,6 +14,7 @@
 #include "export/kinds.h"
 #include "flow/batch.h"
 #include "source/query.h"
+#include "source/source.h"
 
 typedef struct {
     const char *name;
@@ -43,12 +44,13 @@ typedef struct {
     size_t columns;
     const TypeQuery *query;
     size_t queries;
-    int64_t time_limit_ms; /* 0: the service's */
-    uint64_t max_rows;     /* 0: none */
-    unsigned concurrency;  /* 0: no limit */
-    const char *version;   /* "sha256:…" of the canonical definition */
-    const char *origin;    /* file it came from, or "built-in" */
-    const json_t *json;    /* the definition itself: what a child gets */
+    int64_t time_limit_ms;   /* 0: the service's */
+    uint64_t max_rows;       /* 0: none */
+    unsigned concurrency;    /* 0: no limit */
+    SourceParallel parallel; /* connections 0: none; only a source that splits asks so */
+    const char *version;     /* "sha256:…" of the canonical definition */
+    const char *origin;      /* file it came from, or "built-in" */
+    const json_t *json;      /* the definition itself: what a child gets */
 } ExportType;
 
 typedef struct {
@@ -76,6 +78,9 @@ const ExportType *types_find(const TypeSet *set, const char *name); /* NULL: unk
 
 /* The query for this driver; NULL if there is none. */
 const char *type_query(const ExportType *type, const char *driver);
+
+/* How an export of this type is split where its source can do that; NULL: not at all. */
+const SourceParallel *type_parallel(const ExportType *type, const SourceKind *kind);
 
 /* C1's JSON of a type (api-surface.md 10): params_schema, columns, formats …; the caller owns it.
  */

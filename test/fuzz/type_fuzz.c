@@ -1,6 +1,7 @@
 /*
  * Any text as a definition: refused with CONFIG_INVALID that names the file, or a type whose
- * queries know only its parameters and that is the same in a child.
+ * queries know only its parameters, whose table is a name and nothing else, and that is the same in
+ * a child.
  */
 #include <stdint.h>
 #include <stdlib.h>
@@ -26,6 +27,23 @@ must_be_declared(const char *name, size_t count, size_t at, void *with)
     abort();
 }
 
+/* The driver puts the table between double quotes, and nothing may end them. */
+static void
+check_parallel(const ExportType *type)
+{
+    const SourceParallel *parallel = &type->parallel;
+    bool is_column = !parallel->column;
+
+    if (parallel->connections == 0)
+        return;
+    for (size_t i = 0; i < type->columns; i++)
+        is_column |= !is_column && strcmp(type->column[i].name, parallel->column) == 0;
+    if (!is_column || parallel->connections > 16 || !*parallel->table ||
+        strlen(parallel->table) > 127 || strpbrk(parallel->table, "\"'\\ ;$") ||
+        !type_query(type, "postgres"))
+        abort();
+}
+
 static void
 check_type(const ExportType *type, Arena *arena)
 {
@@ -33,11 +51,13 @@ check_type(const ExportType *type, Arena *arena)
     const ExportType *child;
     Err e = {0};
 
+    check_parallel(type);
     if (!type->columns || !type->queries || !(described = type_describe(type, &bench_kinds)))
         abort();
     json_decref(described);
     if (!(child = type_from_json(type->json, arena, &e)) ||
-        strcmp(child->version, type->version) != 0 || child->params != type->params)
+        strcmp(child->version, type->version) != 0 || child->params != type->params ||
+        child->parallel.connections != type->parallel.connections)
         abort();
     for (size_t i = 0; i < type->queries; i++) {
         bool cypher = type->query[i].driver && strcmp(type->query[i].driver, "neo4j") == 0;

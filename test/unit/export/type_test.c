@@ -60,6 +60,8 @@ end(Load *l)
 #define HEAD "name: mine\nsource: graph\n"                /* lines 1 and 2 */
 #define COLUMNS "columns:\n  - { name: a, type: text }\n" /* two lines */
 #define QUERY "query: SELECT $p AS a FROM t\n"
+#define PARALLEL(of) HEAD "parallel: " of "\n" COLUMNS "query: SELECT 1 AS a\n"
+#define LONG_NAME "a2345678901234567890123456789012345678901234567890123456789_ABC" /* 63 */
 #define PARAM(of) HEAD "params:\n  p: " of "\n" COLUMNS QUERY
 
 static void
@@ -168,8 +170,42 @@ test_wrong_definitions(void **state)
             "between 1"},
         {"concurrency 1.5", HEAD "concurrency: 1.5\n" COLUMNS "query: SELECT 1 AS a\n", 3,
             "concurrency", "whole number"},
-        {"parallel", HEAD "parallel: { by: ctid }\n" COLUMNS "query: SELECT 1 AS a\n", 3,
-            "parallel", "does not have it yet"},
+        {"parallel without a table",
+            HEAD "parallel: { by: ctid, connections: 2 }\n" COLUMNS "query: SELECT 1 AS a\n", 3,
+            "parallel.table", "missing"},
+        {"parallel by nothing", PARALLEL("{ table: t, connections: 2 }"), 3, "parallel.by",
+            "missing"},
+        {"parallel without connections", PARALLEL("{ by: ctid, table: t }"), 3,
+            "parallel.connections", "missing"},
+        {"parallel by no column", PARALLEL("{ by: b, table: t, connections: 2 }"), 3, "parallel.by",
+            "one of the columns"},
+        {"parallel by a number", PARALLEL("{ by: 5, table: t, connections: 2 }"), 3, "parallel.by",
+            "a text"},
+        {"parallel over 0 connections", PARALLEL("{ by: a, table: t, connections: 0 }"), 3,
+            "parallel.connections", "between 1"},
+        {"parallel over 17 connections", PARALLEL("{ by: a, table: t, connections: 17 }"), 3,
+            "parallel.connections", "and 16"},
+        {"parallel's table empty", PARALLEL("{ by: a, table: \"\", connections: 2 }"), 3,
+            "parallel.table", "SCHEMA.NAME"},
+        {"parallel's table quoted", PARALLEL("{ by: a, table: '\"t\"', connections: 2 }"), 3,
+            "parallel.table", "SCHEMA.NAME"},
+        {"parallel's table with a blank", PARALLEL("{ by: a, table: 't u', connections: 2 }"), 3,
+            "parallel.table", "SCHEMA.NAME"},
+        {"parallel's table in three parts", PARALLEL("{ by: a, table: d.s.t, connections: 2 }"), 3,
+            "parallel.table", "SCHEMA.NAME"},
+        {"parallel's table ends with a point", PARALLEL("{ by: a, table: s., connections: 2 }"), 3,
+            "parallel.table", "SCHEMA.NAME"},
+        {"parallel's table begins with a point", PARALLEL("{ by: a, table: .t, connections: 2 }"),
+            3, "parallel.table", "SCHEMA.NAME"},
+        {"parallel's table of 64", PARALLEL("{ by: a, table: s." LONG_NAME "x, connections: 2 }"),
+            3, "parallel.table", "at most 63"},
+        {"parallel's unknown key", PARALLEL("{ by: a, table: t, connections: 2, connection: 2 }"),
+            3, "parallel.connection", "did you mean \"connections\""},
+        {"parallel no map", PARALLEL("8"), 3, "parallel", "an object"},
+        {"parallel without PostgreSQL",
+            HEAD "parallel: { by: a, table: t, connections: 2 }\n" COLUMNS
+                 "query:\n  sqlite: SELECT 1 AS a\n",
+            3, "parallel", "for PostgreSQL alone"},
         {"incremental", HEAD "incremental: {}\n" COLUMNS "query: SELECT 1 AS a\n", 3, "incremental",
             "does not have it yet"},
     };
@@ -376,6 +412,50 @@ test_describe(void **state)
     end(&l);
 }
 
+/* Where its source splits, and nowhere else; what a child gets, and what others are told. */
+static void
+test_parallel(void **state)
+{
+    static const struct {
+        const char *by, *table, *column;
+    } cases[] = {{"ctid", "t", NULL}, {"a", "Metrics." LONG_NAME, "a"}};
+    const SourceKind splits = {.name = "postgres", .splits = true};
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        const ExportType *type, *child;
+        char text[512];
+        json_t *json;
+        Load l;
+        Err e = {0};
+
+        begin(&l);
+        snprintf(text, sizeof text, MINE("parallel: { by: %s, table: %s, connections: 4 }\n"),
+            cases[i].by, cases[i].table);
+        bench_write(l.folder, "a.yaml", text, 0600);
+        if (!load(&l, "a.yaml"))
+            fail_msg("%s", err_root(&l.e));
+        type = types_find(l.set, "mine");
+        assert_int_equal(type->parallel.connections, 4);
+        assert_string_equal(type->parallel.table, cases[i].table);
+        if (cases[i].column)
+            assert_string_equal(type->parallel.column, cases[i].column);
+        else
+            assert_null(type->parallel.column);
+        assert_ptr_equal(type_parallel(type, &splits), &type->parallel);
+        assert_null(type_parallel(type, &source_sqlite));
+        assert_null(type_parallel(types_find(l.set, "graph_data"), &splits));
+        child = type_from_json(type->json, l.arena, &e);
+        assert_int_equal(child->parallel.connections, 4);
+        json = type_describe(type, &bench_kinds);
+        assert_string_equal(json_text_or(json_object_get(json, "parallel"), "by", ""), cases[i].by);
+        assert_int_equal(json_int_or(json_object_get(json, "parallel"), "connections", 0), 4);
+        assert_null(json_object_get(json_object_get(json, "parallel"), "table"));
+        json_decref(json);
+        end(&l);
+    }
+}
+
 /* Each allocation fails once: CONFIG_INVALID or MEMORY_LIMIT, and nothing is kept. */
 static void
 test_without_memory(void **state)
@@ -417,6 +497,7 @@ main(void)
         cmocka_unit_test(test_files_of_others),
         cmocka_unit_test(test_version),
         cmocka_unit_test(test_describe),
+        cmocka_unit_test(test_parallel),
         cmocka_unit_test(test_without_memory),
     };
 
