@@ -116,20 +116,6 @@ show_help(const Role *role)
 }
 
 static bool
-fail_scheme(const ConfigSource *source, Err *e)
-{
-    Buf known = buf_new(ERR_TEXT_BYTES);
-
-    for (const SourceKind *const *kind = kinds.source; *kind; kind++)
-        for (const char *const *scheme = (*kind)->schemes; *scheme; scheme++)
-            buf_printf(&known, "%s%s:", known.bytes > 0 ? ", " : "", *scheme);
-    fail(e, CONFIG_INVALID, "%s: this version has no driver for %.*s:, only for %s", source->place,
-        (int)strcspn(source->url, ":"), source->url, known.data);
-    buf_free(&known);
-    return false;
-}
-
-static bool
 judge_rooms(const Config *config, Err *e)
 {
     Err why = {0};
@@ -137,10 +123,8 @@ judge_rooms(const Config *config, Err *e)
 
     if (!cron_parse(config->cleanup_schedule, &cron, &why))
         return fail(e, CONFIG_INVALID, "cleanup_schedule: %s", err_root(&why));
-    for (size_t i = 0; i < config->sources; i++)
-        if (!kinds_source(&kinds, config->source[i].url))
-            return fail_scheme(&config->source[i], e);
-    return kinds_queue(&kinds, config, e) && kinds_storage(&kinds, config, e);
+    return kinds_judge_sources(&kinds, config, e) && kinds_queue(&kinds, config, e) &&
+           kinds_storage(&kinds, config, e);
 }
 
 /* What the configuration names and only the drivers and rooms above it can judge. */
@@ -210,7 +194,7 @@ run_child(int argc, char **argv)
         return EXIT_WRONG_CONFIG;
     }
     process_begin(true, (pid_t)parent);
-    return child_run(&kinds, (pid_t)parent);
+    return child_run(&kinds, (pid_t)parent, CHILD_IDLE_MS);
 }
 
 int

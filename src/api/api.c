@@ -63,7 +63,8 @@ load_setup(Program *p, Arena *arena, Err *e)
     Setup *setup = arena_alloc(arena, sizeof *setup, e);
 
     if (!setup || !(setup->config = config_load(&p->args, arena, e)) ||
-        !may_replace(p->api.setup->config, setup->config, e))
+        !may_replace(p->api.setup->config, setup->config, e) ||
+        !kinds_judge_sources(p->api.kinds, setup->config, e))
         return NULL;
     config_forget_sources(setup->config);
     if (!config_prepare_data(setup->config, arena, e) ||

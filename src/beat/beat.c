@@ -215,7 +215,8 @@ reload(Beat *b)
 
     if (!arena)
         return;
-    if (!(config = config_load(&b->args, arena, &e)) || !take_config(b, config, &e)) {
+    if (!(config = config_load(&b->args, arena, &e)) ||
+        !kinds_judge_sources(b->kinds, config, &e) || !take_config(b, config, &e)) {
         log_event(LOG_ERROR, "config.refused", log_err(&e),
             log_text("msg", "what was loaded before stays"));
         arena_free(arena);

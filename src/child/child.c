@@ -55,6 +55,8 @@ typedef struct {
     bool finishes;  /* this run has read its last row */
     bool publishes; /* this run may have made its file visible */
     bool quits;
+    int idle_ms;          /* so long without work … */
+    int64_t let_go_at_ms; /* … until then, sources keep their connections; 0: none has any */
 } Child;
 
 /* SIGTERM: the run that there is ends, and then the process. */
@@ -315,9 +317,11 @@ run_pipeline(Child *c, const json_t *run, const ExportRequest *request, Arena *t
         .task_id = json_text_or(run, "task_id", ""), .epoch = json_int_or(run, "epoch", 0)};
     ExportPlan plan;
 
-    return plan_make(request, &source, c->kinds, c->storage_kind, c->storage,
-               json_text_or(run, "key", ""), &mark, task, &plan, e) &&
-           take_permit(c, e) && export_run(&plan, &c->watch, task, result, e);
+    if (!plan_make(request, &source, c->kinds, c->storage_kind, c->storage,
+            json_text_or(run, "key", ""), &mark, task, &plan, e))
+        return false;
+    plan.spec.deadline_ms = c->deadline_ms;
+    return take_permit(c, e) && export_run(&plan, &c->watch, task, result, e);
 }
 
 static const ExportType *
@@ -466,6 +470,7 @@ run_task(Child *c, const json_t *run, Err *fatal)
     wipe_login(run);
     if (!c->finishes)
         note_peak(c);
+    c->let_go_at_ms = time_now_ms() + c->idle_ms;
     if (task)
         arena_rewind(task, mark);
     return say(c, ok ? done : failed_frame(c, &e), fatal);
@@ -502,6 +507,21 @@ obey(Child *c, const json_t *frame, Err *e)
     return true;
 }
 
+/* For the next frame; what sources keep is not kept for ever. */
+static bool
+wait_for_work(Child *c, Err *e)
+{
+    int64_t left_ms = c->let_go_at_ms - time_now_ms();
+
+    if (c->let_go_at_ms == 0)
+        return hear_bytes(c, -1, e);
+    if (left_ms > 0)
+        return hear_bytes(c, (int)left_ms, e);
+    kinds_let_go(c->kinds);
+    c->let_go_at_ms = 0;
+    return true;
+}
+
 static bool
 serve(Child *c, Err *e)
 {
@@ -512,7 +532,7 @@ serve(Child *c, Err *e)
         if (e->links)
             return false;
         if (!frame) {
-            if (!hear_bytes(c, -1, e))
+            if (!wait_for_work(c, e))
                 return false;
             continue;
         }
@@ -525,7 +545,7 @@ serve(Child *c, Err *e)
 }
 
 int
-child_run(const Kinds *kinds, pid_t parent)
+child_run(const Kinds *kinds, pid_t parent, int idle_ms)
 {
     /* No SA_RESTART: poll() is to end. */
     struct sigaction on_term = {.sa_sigaction = note_signal, .sa_flags = SA_SIGINFO};
@@ -540,6 +560,7 @@ child_run(const Kinds *kinds, pid_t parent)
                 .end_fd = FRAME_SOCKET_FD,
             },
         .kinds = kinds,
+        .idle_ms = idle_ms,
         .socket = FRAME_SOCKET_FD,
         .in = buf_new(2 * FRAME_BYTES_MAX),
     };
@@ -557,6 +578,7 @@ child_run(const Kinds *kinds, pid_t parent)
     ok = serve(&c, &e);
     if (!ok && e.code != ERR_LEASE_LOST)
         log_event(LOG_ERROR, "child.failed", log_err(&e));
+    kinds_let_go(kinds);
     if (c.storage)
         c.storage_kind->close(c.storage);
     buf_free(&c.in);

@@ -521,6 +521,7 @@ cli_run(int argc, char **argv, const CliProgram *program)
     status = run_command(&c, argc, argv, &e);
     if (e.code != ERR_NONE)
         cli_say_error(&c, &e);
+    kinds_let_go(c.kinds);
     json_decref(c.problem);
     types_free(c.types);
     arena_free(arena);

@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "base/buf.h"
+
 enum { FILE_BYTES_MAX_GIB = 50, LOCK_WAIT_MS = 2000 };
 
 const SourceKind *
@@ -14,6 +16,44 @@ kinds_source(const Kinds *kinds, const char *url)
             if (strlen(*scheme) == bytes && memcmp(*scheme, url, bytes) == 0)
                 return *kind;
     return NULL;
+}
+
+static bool
+fail_scheme(const Kinds *kinds, const ConfigSource *source, Err *e)
+{
+    Buf known = buf_new(ERR_TEXT_BYTES);
+
+    for (const SourceKind *const *kind = kinds->source; *kind; kind++)
+        for (const char *const *scheme = (*kind)->schemes; *scheme; scheme++)
+            buf_printf(&known, "%s%s:", known.bytes > 0 ? ", " : "", *scheme);
+    fail(e, CONFIG_INVALID, "%s: this version has no driver for %.*s:, only for %s", source->place,
+        (int)strcspn(source->url, ":"), source->url, known.data);
+    buf_free(&known);
+    return false;
+}
+
+bool
+kinds_judge_sources(const Kinds *kinds, const Config *config, Err *e)
+{
+    for (size_t i = 0; i < config->sources; i++) {
+        const ConfigSource *source = &config->source[i];
+        const SourceKind *kind = kinds_source(kinds, source->url);
+        Err why = {0};
+
+        if (!kind)
+            return fail_scheme(kinds, source, e);
+        if (kind->judge && !kind->judge(source->url, &why))
+            return fail(e, CONFIG_INVALID, "%s: %s", source->place, err_root(&why));
+    }
+    return true;
+}
+
+void
+kinds_let_go(const Kinds *kinds)
+{
+    for (const SourceKind *const *kind = kinds->source; *kind; kind++)
+        if ((*kind)->let_go)
+            (*kind)->let_go();
 }
 
 const EncoderKind *

@@ -23,6 +23,13 @@ const SourceKind *kinds_source(const Kinds *kinds, const char *url);
 const EncoderKind *kinds_format(const Kinds *kinds, const char *name);
 const CodecKind *kinds_codec(const Kinds *kinds, const char *name);
 
+/* Is there a driver for the URL of each source, and can it work with it? CONFIG_INVALID: where the
+ * URL stands and what is wrong, without a secret of it. Before config_forget_sources(). */
+bool kinds_judge_sources(const Kinds *kinds, const Config *config, Err *e) MUST_CHECK;
+
+/* Sources close what this process has kept for the next export. */
+void kinds_let_go(const Kinds *kinds);
+
 /* What the configuration selects: REDIS_URL and S3_BUCKET. CONFIG_INVALID if this build does not
  * have it. */
 const StorageKind *kinds_storage(const Kinds *kinds, const Config *config, Err *e) MUST_CHECK;

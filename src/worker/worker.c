@@ -87,7 +87,8 @@ make_limits(const Config *config, const TypeSet *types, Arena *arena, Worker *w,
 static bool
 take_config(Worker *w, const Config *config, Arena *arena, Err *e)
 {
-    const TypeSet *types = types_load(config, w->kinds, arena, e);
+    const TypeSet *types =
+        kinds_judge_sources(w->kinds, config, e) ? types_load(config, w->kinds, arena, e) : NULL;
     LogLevel level;
 
     if (!types || !make_limits(config, types, arena, w, e)) {

@@ -31,12 +31,15 @@ extern const CodecKind codec_none;
 extern const StorageKind storage_file;
 extern const QueueKind queue_embedded;
 
-static const SourceKind *const sources[] = {&source_sqlite, NULL};
+static SourceKind source_noting; /* SQLite, and notes when it lets go */
+static const SourceKind *const sources[] = {&source_noting, NULL};
 static const EncoderKind *const formats[] = {&format_csv, NULL};
 static const CodecKind *const codecs[] = {&codec_none, NULL};
 static const StorageKind *const storages[] = {&storage_file, NULL};
 static const QueueKind *const queues[] = {&queue_embedded, NULL};
 static const Kinds kinds = {sources, formats, codecs, storages, queues};
+
+enum { LET_GO_MS = 1000, LIMIT_MS = 60000 };
 
 /* --- the child's end: what HOME says it is like --- */
 
@@ -98,6 +101,29 @@ play_mood(const char *mood)
         pause();
 }
 
+/* A byte each time, where the parent looks. */
+static void
+note_let_go(void)
+{
+    char path[PATH_MAX];
+    int fd;
+
+    snprintf(path, sizeof path, "%s/let-go", getenv("HOME"));
+    fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    if (fd < 0 || write(fd, "x", 1) != 1 || close(fd) != 0)
+        _exit(6);
+    source_sqlite.let_go();
+}
+
+/* The database must know when the task ends. */
+static Source *
+open_with_deadline(const SourceSpec *spec, Watch *watch, Arena *task, Err *e)
+{
+    if (spec->deadline_ms == 0 || spec->deadline_ms > time_now_ms() + LIMIT_MS)
+        _exit(8);
+    return source_sqlite.open(spec, watch, task, e);
+}
+
 static int
 play(int argc, char **argv)
 {
@@ -107,7 +133,10 @@ play(int argc, char **argv)
     process_begin(true, parent);
     if (mood && strncmp(mood, "/mood/", 6) == 0)
         return play_mood(mood + 6);
-    return child_run(&kinds, parent);
+    source_noting = source_sqlite;
+    source_noting.open = open_with_deadline;
+    source_noting.let_go = note_let_go;
+    return child_run(&kinds, parent, LET_GO_MS);
 }
 
 /* --- the parent's end --- */
@@ -244,14 +273,23 @@ hand_out(Slot *s, const char *task_id, const char *sealed, int64_t limit_ms, uin
     json_decref(run);
 }
 
+enum { FILE_PATH_BYTES = PATH_MAX + 128 };
+
+static const char *
+file_path(char path[FILE_PATH_BYTES])
+{
+    snprintf(path, FILE_PATH_BYTES, "%s/exports/u/numbers_20240101_120000_12345678.csv",
+        config->files_dir);
+    return path;
+}
+
 static bool
 is_visible(void)
 {
-    char path[PATH_MAX + 128];
+    char path[FILE_PATH_BYTES];
     struct stat is;
 
-    snprintf(
-        path, sizeof path, "%s/exports/u/numbers_20240101_120000_12345678.csv", config->files_dir);
+    file_path(path);
     return stat(path, &is) == 0 && is.st_size == 3 + 9 * 3 + 4;
 }
 
@@ -263,7 +301,7 @@ test_export(void **state)
     Err why = {0};
 
     (void)state;
-    hand_out(s, "t-1", NULL, 60000, 1 << 30);
+    hand_out(s, "t-1", NULL, LIMIT_MS, 1 << 30);
     must_hear(s, SLOT_FINISHES, &frame, &why);
     must_hear(s, SLOT_PREPARED, &frame, &why);
     assert_int_equal(json_int_or(frame, "rows", 0), 10);
@@ -281,6 +319,57 @@ test_export(void **state)
     slot_free(s);
 }
 
+static off_t
+times_let_go(void)
+{
+    char path[PATH_MAX + 16];
+    struct stat is;
+
+    snprintf(path, sizeof path, "%s/let-go", dir);
+    return stat(path, &is) == 0 ? is.st_size : 0;
+}
+
+static void
+export_once(Slot *s, const char *task_id)
+{
+    char path[FILE_PATH_BYTES];
+    const json_t *frame;
+    Err why = {0};
+
+    hand_out(s, task_id, NULL, LIMIT_MS, 1 << 30);
+    must_hear(s, SLOT_FINISHES, &frame, &why);
+    must_hear(s, SLOT_PREPARED, &frame, &why);
+    assert_true(slot_go(s, &why));
+    must_hear(s, SLOT_DONE, &frame, &why);
+    assert_int_equal(unlink(file_path(path)), 0);
+}
+
+/* What a source keeps is kept from one export to the next, let go once without work, and at the
+ * end. */
+static void
+test_lets_go(void **state)
+{
+    Slot *s = start_ready(NULL);
+    int64_t from_ms;
+    Err why = {0};
+
+    (void)state;
+    export_once(s, "t-1");
+    from_ms = time_now_ms();
+    export_once(s, "t-2");
+    while (times_let_go() == 0 && time_now_ms() - from_ms < 20000)
+        usleep(20000);
+    assert_int_equal(times_let_go(), 1);
+    assert_true(time_now_ms() - from_ms >= LET_GO_MS - 10);
+    usleep((LET_GO_MS + LET_GO_MS / 2) * 1000);
+    assert_int_equal(times_let_go(), 1); /* nothing was kept since */
+    export_once(s, "t-3");
+    slot_quit(s);
+    must_hear(s, SLOT_DIED, NULL, &why);
+    assert_int_equal(times_let_go(), 2);
+    slot_free(s);
+}
+
 /* The upload of an owner that is gone: the next one shows it, and again, and reads nothing. */
 static void
 test_publish_alone(void **state)
@@ -291,7 +380,7 @@ test_publish_alone(void **state)
     Err why = {0};
 
     (void)state;
-    hand_out(s, "t-1", NULL, 60000, 1 << 30);
+    hand_out(s, "t-1", NULL, LIMIT_MS, 1 << 30);
     must_hear(s, SLOT_FINISHES, &frame, &why);
     must_hear(s, SLOT_PREPARED, &frame, &why);
     snprintf(sealed, sizeof sealed, "%s", json_text_or(frame, "sealed", ""));
@@ -305,7 +394,7 @@ test_publish_alone(void **state)
     assert_true(slot_start(s, &why));
     must_hear(s, SLOT_READY, NULL, &why);
     for (int times = 0; times < 2; times++) {
-        hand_out(s, "t-1", sealed, 60000, 1 << 30);
+        hand_out(s, "t-1", sealed, LIMIT_MS, 1 << 30);
         must_hear(s, SLOT_FINISHES, &frame, &why);
         must_hear(s, SLOT_DONE, &frame, &why);
         assert_true(is_visible());
@@ -323,7 +412,7 @@ test_nothing_to_publish(void **state)
     (void)state;
     hand_out(s, "t-1",
         "{\"upload\":\"t-1.1\",\"key\":\"exports/u/a.csv\",\"device\":1,\"inode\":1,\"bytes\":4}",
-        60000, 1 << 30);
+        LIMIT_MS, 1 << 30);
     must_hear(s, SLOT_FINISHES, &frame, &why);
     must_hear(s, SLOT_FAILED, &frame, &why);
     assert_int_equal(why.code, ERR_FILE_GONE);
@@ -350,7 +439,7 @@ test_cancel(void **state)
         int64_t from_ms;
         Err why = {0};
 
-        hand_out(s, "t-1", NULL, 60000, 1 << 30);
+        hand_out(s, "t-1", NULL, LIMIT_MS, 1 << 30);
         usleep(100000);
         assert_int_equal(slot_progress(s).stage, STAGE_QUERYING);
         from_ms = time_now_ms();
@@ -372,7 +461,7 @@ test_cancel_while_prepared(void **state)
     Err why = {0};
 
     (void)state;
-    hand_out(s, "t-1", NULL, 60000, 1 << 30);
+    hand_out(s, "t-1", NULL, LIMIT_MS, 1 << 30);
     must_hear(s, SLOT_FINISHES, &frame, &why);
     must_hear(s, SLOT_PREPARED, &frame, &why);
     slot_cancel(s, ERR_CANCELLED);
@@ -409,7 +498,7 @@ test_memory_limit(void **state)
 
     (void)state;
     set_query(endless);
-    hand_out(s, "t-1", NULL, 60000, 4096);
+    hand_out(s, "t-1", NULL, LIMIT_MS, 4096);
     slot_tick(s, time_now_ms() + 1500);
     must_hear(s, SLOT_DIED, &frame, &why);
     assert_int_equal(why.code, ERR_MEMORY_LIMIT);
@@ -425,7 +514,7 @@ test_killed_in_mid_run(void **state)
 
     (void)state;
     set_query(endless);
-    hand_out(s, "t-1", NULL, 60000, 1 << 30);
+    hand_out(s, "t-1", NULL, LIMIT_MS, 1 << 30);
     assert_int_equal(kill(slot_pid(s), SIGKILL), 0);
     must_hear(s, SLOT_DIED, &frame, &why);
     assert_int_equal(why.code, ERR_WORKER_LOST);
@@ -444,7 +533,7 @@ test_keys_of_a_terminal(void **state)
 
     (void)state;
     set_query(endless);
-    hand_out(s, "t-1", NULL, 60000, 1 << 30);
+    hand_out(s, "t-1", NULL, LIMIT_MS, 1 << 30);
     assert_int_equal(kill(slot_pid(s), SIGINT), 0);
     assert_int_equal(kill(slot_pid(s), SIGQUIT), 0);
     assert_int_equal(kill(slot_pid(s), SIGHUP), 0);
@@ -479,7 +568,7 @@ test_is_worn(void **state)
         Err why = {0};
 
         assert_false(slot_is_worn(s));
-        hand_out(s, "t-1", "{}", 60000, 1 << 30);
+        hand_out(s, "t-1", "{}", LIMIT_MS, 1 << 30);
         must_hear(s, SLOT_FINISHES, &frame, &why);
         must_hear(s, SLOT_FAILED, &frame, &why);
     }
@@ -584,6 +673,7 @@ main(int argc, char **argv)
 #define EACH(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         EACH(test_export),
+        EACH(test_lets_go),
         EACH(test_publish_alone),
         EACH(test_nothing_to_publish),
         EACH(test_cancel),

@@ -138,6 +138,47 @@ test_kinds(void **state)
     assert_int_equal(e.code, ERR_CONFIG_INVALID);
 }
 
+static bool
+judge_by_host(const char *url, Err *e)
+{
+    return strstr(url, "good") || fail_code(e, ERR_CONFIG_INVALID, "no host of ours");
+}
+
+/* Each with a driver that can work with it; what is said is where the URL stands, not the URL. */
+static void
+test_judge_sources(void **state)
+{
+    static const struct {
+        const char *name, *url;
+        const char *says; /* NULL: nothing is wrong */
+    } cases[] = {
+        {"an optional judge", "sqlite:/a", NULL},
+        {"judged good", "judged://u:secret@good/", NULL},
+        {"judged bad", "judged://u:secret@bad/", "FILE:3: sources.b.url: no host of ours"},
+        {"no driver", "oracle://u:secret@h/",
+            "FILE:3: sources.b.url: this version has no driver for oracle:, only for sqlite:, "
+            "judged:"},
+    };
+    const SourceKind judged = {
+        .name = "judged", .schemes = (const char *const[]){"judged", NULL}, .judge = judge_by_host};
+    const SourceKind *const both[] = {&source_sqlite, &judged, NULL};
+    Kinds kinds = bench_kinds;
+
+    (void)state;
+    kinds.source = both;
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        const ConfigSource sources[] = {{.name = "a", .url = "sqlite:/x", .place = "GRAPH_DB_URL"},
+            {.name = "b", .url = cases[i].url, .place = "FILE:3: sources.b.url"}};
+        const Config config = {.source = sources, .sources = 2};
+        Err e = {0};
+        bool ok = kinds_judge_sources(&kinds, &config, &e);
+
+        if (ok != !cases[i].says || (!ok && strcmp(err_root(&e), cases[i].says) != 0))
+            fail_msg("%s: %s", cases[i].name, err_root(&e));
+        assert_int_equal(e.code, ok ? ERR_NONE : ERR_CONFIG_INVALID);
+    }
+}
+
 /* Only who signs gets the secrets. */
 static void
 test_specs(void **state)
@@ -234,6 +275,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_plan),
         cmocka_unit_test(test_kinds),
+        cmocka_unit_test(test_judge_sources),
         cmocka_unit_test(test_specs),
         cmocka_unit_test(test_type_check),
     };

@@ -143,7 +143,7 @@ play_child(int argc, char **argv)
     if (access("no-children", F_OK) == 0) /* in the worker's folder */
         return 1;
     process_begin(true, parent);
-    return child_run(&kinds, parent);
+    return child_run(&kinds, parent, CHILD_IDLE_MS);
 }
 
 /* --- what the tests stand on --- */
