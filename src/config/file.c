@@ -20,12 +20,12 @@ enum { PLACE_BYTES = 300, POINTER_BYTES = 200 };
 
 /* clang-format off */
 const SourceKey source_keys[SOURCE_KEYS] = {
-    {"url",               "a URL; `sqlite:/srv/shop/shop.db`, with the path from the root on", "The database."},
+    {"url",               "a URL; `postgresql://exporter@db.example/shop`, or `sqlite:/srv/shop/shop.db` with the path from the root on", "The database."},
     {"user",              "text",                        "The login, if the URL has none."},
     {"password",          "text",                        "Its password."},
     {"password_file",     "a path",                      "A file whose first line is the password."},
     {"concurrency",       "a whole number from 1 to 1024", "Exports at once on this source, over all workers."},
-    {"statement_timeout", "a time like 90s, 5m or 2h",   "Longest query; the time limit of the task otherwise."},
+    {"statement_timeout", "a time like 90s, 5m or 2h",   "Longest query; the time limit of the export ends it in any case."},
 };
 /* clang-format on */
 
