@@ -21,6 +21,10 @@ for set in "$@"; do
 done
 # Another maker's Node.js brings its own npm; Debian's would not install beside it.
 case " $* " in *" test "*) command -v npm >/dev/null 2>&1 || want="$want npm" ;; esac
+# Any PostgreSQL server that is here already does: the tests run clusters of their own.
+for program in /usr/lib/postgresql/*/bin/postgres; do
+    if [ -x "$program" ]; then want=$(echo "$want" | sed 's/ postgresql\b//g'); fi
+done
 
 if ! command -v dpkg-query >/dev/null 2>&1; then
     echo "deps: this is not Debian or a relative of it; please install what these packages hold:$want" >&2
@@ -45,6 +49,16 @@ if [ "$(id -u)" -ne 0 ]; then
     fi
 fi
 export DEBIAN_FRONTEND=noninteractive
+# Debian's package would also create a cluster and run it on port 5432, now and at every boot. Its own switch says no.
+no_cluster=/etc/postgresql-common/createcluster.d/rowferry-deps.conf
+case " $missing " in *" postgresql "*)
+    echo "deps: PostgreSQL comes without a cluster that runs; \`pg_createcluster\` makes one if you want it"
+    $as_root mkdir -p "${no_cluster%/*}"
+    trap '$as_root rm -f "$no_cluster"; $as_root rmdir "${no_cluster%/*}" 2>/dev/null || :' EXIT
+    trap 'exit 1' HUP INT TERM
+    echo "create_main_cluster = false" | $as_root tee "$no_cluster" >/dev/null
+    ;;
+esac
 # shellcheck disable=SC2086
 $as_root apt-get -o DPkg::Lock::Timeout=300 update -q >/dev/null
 # shellcheck disable=SC2086

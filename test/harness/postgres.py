@@ -229,7 +229,7 @@ class Server:
         return self.log_path.read_text(encoding="utf-8", errors="replace") if self.log_path.exists() else ""
 
     def tail(self, lines=20):
-        return "--- the end of PostgreSQL's log ---\n" + "\n".join(self.log().splitlines()[-lines:])
+        return "--- the end of PostgreSQL's log ---\n" + "\n".join(line[:400] for line in self.log().splitlines()[-lines:])
 
     def pids(self):
         """The server's processes, the first one first."""
@@ -267,7 +267,8 @@ class Server:
                                    "PGCLIENTENCODING": "UTF8", "PGOPTIONS": "-c client_min_messages=warning",
                                    **environment})
         if done.returncode != 0:
-            raise RuntimeError(f"psql ended with {done.returncode}: {done.stderr.decode(errors='replace')}{self.tail()}")
+            said = done.stderr.decode(errors="replace")
+            raise RuntimeError(f"psql ended with {done.returncode}: {said}" + (self.tail() if "connection" in said else ""))
         return done.stdout if binary else done.stdout.decode().rstrip("\n")
 
 
