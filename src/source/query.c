@@ -1,14 +1,11 @@
 /*
- * Where parameters stand in a query: `$name` outside of text, quoted names, comments and dollar
- * quotes.
- *
- * SQL: PostgreSQL 15, chapter 4.1 (its rules are the widest; SQLite knows no dollar quotes and does
- * not nest comments). Cypher: openCypher 9, whose line comments start with two slashes, whose texts
- * have escapes, and where two dashes are a relationship.
+ * SQL: PostgreSQL 15, chapter 4.1 and src/backend/parser/scan.l (its rules are the widest; SQLite
+ * knows no dollar quotes and does not nest comments, but quotes names by ` too). Cypher: openCypher
+ * 9, whose line comments start with two slashes, whose texts have escapes, and where two dashes are
+ * a relationship.
  */
 #include "source/query.h"
 
-#include <stdbool.h>
 #include <string.h>
 
 /* Bytes beyond ASCII are letters to both. */
@@ -41,7 +38,7 @@ skip_quoted(const char *at, char quote, bool escapes)
 static const char *
 skip_line(const char *at)
 {
-    return at + strcspn(at, "\n");
+    return at + strcspn(at, "\r\n");
 }
 
 /* Behind the opening; PostgreSQL nests these. */
@@ -80,50 +77,107 @@ skip_dollar_quote(const char *at)
     return at + strlen(at);
 }
 
-/* E'…': the only text of SQL with escapes. */
-static bool
-is_escaped(const char *query, const char *at)
+/*
+ * Behind the end of a text of SQL: where its next part begins, if it has one. Parts with nothing
+ * but blanks, line comments and at least one line's end between them are one text, to whose escapes
+ * the first quote's rules apply.
+ */
+static const char *
+next_part(const char *at)
 {
-    return at > query && (at[-1] == 'E' || at[-1] == 'e') && (at - query < 2 || !is_part(at[-2]));
+    bool new_line = false;
+
+    for (;;) {
+        at += strspn(at, " \t\f\v");
+        if (*at == '\n' || *at == '\r') {
+            new_line = true;
+            at++;
+        } else if (at[0] == '-' && at[1] == '-') {
+            at = skip_line(at);
+        } else {
+            return new_line && *at == '\'' ? at : NULL;
+        }
+    }
 }
 
-/* Behind what is no place for a parameter; NULL if nothing such begins here. */
+/* At a quote of SQL's texts: behind their last part. */
 static const char *
-skip(const char *query, const char *at, QueryLanguage language)
+skip_text(const char *at, bool escapes)
+{
+    const char *end;
+
+    do
+        end = skip_quoted(at + 1, '\'', escapes);
+    while ((at = next_part(end)));
+    return end;
+}
+
+/* Behind the blanks and comments at `at`. */
+static const char *
+skip_blanks(const char *at, QueryLanguage language)
 {
     bool cypher = language == QUERY_CYPHER;
 
-    if (*at == '\'' || (cypher && *at == '"'))
-        return skip_quoted(at + 1, *at, cypher || is_escaped(query, at));
-    if (*at == '"' || *at == '`')
-        return skip_quoted(at + 1, *at, false);
-    if (cypher ? at[0] == '/' && at[1] == '/' : at[0] == '-' && at[1] == '-')
-        return skip_line(at);
-    if (at[0] == '/' && at[1] == '*')
-        return skip_comment(at + 2, !cypher);
-    if (*at == '$' && !cypher && (at == query || !is_part(at[-1])))
-        return skip_dollar_quote(at);
-    return NULL;
+    for (;;) {
+        if (*at && strchr(" \t\n\r\f\v", *at))
+            at++;
+        else if (cypher ? at[0] == '/' && at[1] == '/' : at[0] == '-' && at[1] == '-')
+            at = skip_line(at);
+        else if (at[0] == '/' && at[1] == '*')
+            at = skip_comment(at + 2, !cypher);
+        else
+            return at;
+    }
+}
+
+/* Behind the quoted thing at `at`; NULL if none begins there. */
+static const char *
+skip_any_quoted(const char *at, QueryLanguage language)
+{
+    bool cypher = language == QUERY_CYPHER;
+
+    if (!cypher && (*at == 'E' || *at == 'e') && at[1] == '\'')
+        return skip_text(at + 1, true);
+    if (!cypher && *at == '\'')
+        return skip_text(at, false);
+    if (*at == '\'' || *at == '"' || *at == '`')
+        return skip_quoted(at + 1, *at, cypher && *at != '`');
+    return *at == '$' && !cypher ? skip_dollar_quote(at) : NULL;
+}
+
+bool
+query_token(const char *at, QueryLanguage language, QueryToken *token)
+{
+    const char *end;
+
+    at = skip_blanks(at, language);
+    if (!*at)
+        return false;
+    token->at = at;
+    if ((end = skip_any_quoted(at, language))) {
+        token->kind = QUERY_QUOTED;
+    } else if (is_part(*at)) {
+        token->kind = QUERY_WORD;
+        for (end = at + 1; is_part(*end) || *end == '$'; end++)
+            ;
+    } else if (*at == '$' && is_letter(at[1])) {
+        token->kind = QUERY_PARAM;
+        for (end = at + 2; is_part(*end); end++)
+            ;
+    } else {
+        token->kind = QUERY_SIGN;
+        end = at + 1;
+    }
+    token->bytes = (size_t)(end - at);
+    return true;
 }
 
 void
 query_names(const char *query, QueryLanguage language, QueryNameFound *found, void *with)
 {
-    const char *at = query;
+    QueryToken token = {.at = query};
 
-    while (*at) {
-        const char *end = skip(query, at, language);
-
-        if (end) {
-            at = end;
-        } else if (*at == '$' && is_letter(at[1]) && (at == query || !is_part(at[-1]))) {
-            end = at + 1;
-            while (is_part(*end))
-                end++;
-            found(at + 1, (size_t)(end - at) - 1, (size_t)(at - query), with);
-            at = end;
-        } else {
-            at++;
-        }
-    }
+    while (query_token(token.at + token.bytes, language, &token))
+        if (token.kind == QUERY_PARAM)
+            found(token.at + 1, token.bytes - 1, (size_t)(token.at - query), with);
 }

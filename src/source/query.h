@@ -1,17 +1,34 @@
 /*
- * Where parameters stand in a query.
+ * What a query is made of, as far as its parameters need it.
  */
 #ifndef SOURCE_QUERY_H
 #define SOURCE_QUERY_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
-/*
- * `$name` in a query: calls `found` for each parameter outside of text, quoted names, comments and
- * dollar quotes; `at` is where its '$' stands. SQL as PostgreSQL reads it (SQLite knows less), or
- * Cypher, where two dashes are a relationship. Pure.
+/* SQL as PostgreSQL reads it (SQLite knows less), or Cypher, where two dashes are a relationship.
  */
 typedef enum { QUERY_SQL, QUERY_CYPHER } QueryLanguage;
+
+typedef enum {
+    QUERY_WORD,   /* a name or key word without quotes, a number */
+    QUERY_QUOTED, /* a text or name with its quotes, whichever they are */
+    QUERY_PARAM,  /* $name */
+    QUERY_SIGN,   /* any other character, each by itself */
+} QueryTokenKind;
+
+typedef struct {
+    QueryTokenKind kind;
+    const char *at; /* in the query */
+    size_t bytes;
+} QueryToken;
+
+/* The token at or behind `at`, blanks and comments left out. False: there is none up to the end.
+ * The next one is asked for at `token->at + token->bytes`. Pure. */
+bool query_token(const char *at, QueryLanguage language, QueryToken *token);
+
+/* Calls `found` for each parameter of a query; `at` is where its '$' stands. Pure. */
 typedef void QueryNameFound(const char *name, size_t count, size_t at, void *with);
 void query_names(const char *query, QueryLanguage language, QueryNameFound *found, void *with);
 

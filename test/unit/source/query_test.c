@@ -64,6 +64,14 @@ test_names(void **state)
         {QUERY_SQL, "SELECT 'open $a", ""},
         {QUERY_SQL, "SELECT \"open $a", ""},
         {QUERY_SQL, "SELECT E'open \\", ""},
+        {QUERY_SQL, "SELECT a$$b, a$$ $c, a$E'\\' $d", "c,d,"},
+        {QUERY_SQL, "SELECT E'a' -- it's\n '\\' $a', $b", "b,"},
+        {QUERY_SQL, "SELECT E'a' '\\', $a", "a,"},
+        {QUERY_SQL, "SELECT 'a'\n'\\', $a", "a,"},
+        {QUERY_SQL, "SELECT 'a' /* \n */ '$a', $b", "b,"},
+        {QUERY_SQL, "SELECT $a -- $b\r, $c", "a,c,"},
+        {QUERY_SQL, "SELECT U&'\\', $a, B'1', $b", "a,b,"},
+        {QUERY_CYPHER, "RETURN e'\\'$a', $b", "b,"},
         {QUERY_CYPHER, "MATCH (a)-->(b)--(c) WHERE a.id = $a RETURN $b", "a,b,"},
         {QUERY_CYPHER, "RETURN $a // $b '\n, $c", "a,c,"},
         {QUERY_CYPHER, "RETURN /* /* $a */ $b", "b,"},
@@ -84,10 +92,48 @@ test_names(void **state)
     }
 }
 
+static void
+test_tokens(void **state)
+{
+    static const char letter[] = {
+        [QUERY_WORD] = 'w', [QUERY_QUOTED] = 'q', [QUERY_PARAM] = 'p', [QUERY_SIGN] = 's'};
+    static const struct {
+        QueryLanguage language;
+        const char *query, *tokens;
+    } cases[] = {
+        {QUERY_SQL, "", ""},
+        {QUERY_SQL, " \t\r\n-- nothing", ""},
+        {QUERY_SQL, "/* /* */ */ -- x\n ;", "s;|"},
+        {QUERY_SQL, "a.b>=$c::int8", "wa|s.|wb|s>|s=|p$c|s:|s:|wint8|"},
+        {QUERY_SQL, "5 1.5e3 a$1$ _x", "w5|w1|s.|w5e3|wa$1$|w_x|"},
+        {QUERY_SQL, "'it''s'\n'so' \"a\"\"b\" `c` $$d$$ $e$f$e$",
+            "q'it''s'\n'so'|q\"a\"\"b\"|q`c`|q$$d$$|q$e$f$e$|"},
+        {QUERY_SQL, "E'\\'' n'x' ae'y'", "qE'\\''|wn|q'x'|wae|q'y'|"},
+        {QUERY_SQL, "a--b\n/c*/d", "wa|s/|wc|s*|s/|wd|"},
+        {QUERY_SQL, "'open -- ", "q'open -- |"},
+        {QUERY_CYPHER, "a--b // c\n'\\''\"\"\"$d$$", "wa|s-|s-|wb|q'\\''|q\"\"\"$d$$|"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        QueryToken token = {.at = cases[i].query};
+        char seen[256] = "";
+
+        while (query_token(token.at + token.bytes, cases[i].language, &token)) {
+            size_t bytes = strlen(seen);
+
+            snprintf(seen + bytes, sizeof seen - bytes, "%c%.*s|", letter[token.kind],
+                (int)token.bytes, token.at);
+        }
+        if (strcmp(seen, cases[i].tokens) != 0)
+            fail_msg("%s: %s", cases[i].query, seen);
+    }
+}
+
 int
 main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_names)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_names), cmocka_unit_test(test_tokens)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
