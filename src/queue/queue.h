@@ -241,6 +241,16 @@ typedef bool
 QueueVisit(const QueueRecord *record, void *with, Err *e); /* false stops and is returned */
 typedef bool QueueTotalVisit(const char *series, double value, void *with);
 
+/* What a worker found when it last tried a source, for those who may not try it themselves. */
+typedef struct {
+    const char *name;
+    const char *code; /* err_name; "": all is well */
+    int64_t took_ms;
+    int64_t checked_us;
+} QueueSource;
+
+typedef bool QueueSourceVisit(const QueueSource *source, void *with);
+
 typedef struct {
     uint64_t depth;    /* waiting, scheduled ones too */
     int64_t oldest_us; /* created_us of the oldest that is due; 0: none */
@@ -281,6 +291,10 @@ typedef struct {
     bool (*visit)(Queue *q, const QueueFilter *filter, QueueVisit *visit, void *with, Err *e);
     bool (*count)(Queue *q, QueueCounts *counts, Err *e);
     bool (*visit_totals)(Queue *q, QueueTotalVisit *visit, void *with, Err *e);
+
+    /* The last word about a source stands; it wakes nobody. A day later purge() forgets it. */
+    bool (*note_source)(Queue *q, const QueueSource *source, Err *e);
+    bool (*visit_sources)(Queue *q, QueueSourceVisit *visit, void *with, Err *e);
 
     /* The file under this key is gone: COMPLETED -> EXPIRED. Unknown keys are fine. */
     bool (*expire)(Queue *q, const char *const *key, size_t keys, Err *e);

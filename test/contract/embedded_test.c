@@ -204,9 +204,39 @@ test_newer_version(void **state)
     db = open_raw(place);
     raw(db, "PRAGMA user_version = 99");
     must_not_open(place, true, "version 99");
-    raw(db, "PRAGMA user_version = 2");
+    raw(db, "PRAGMA user_version = 3");
     sqlite3_close(db);
     bench_close(bench_open(place));
+}
+
+/* A file that an earlier version made comes up to this one, with all that is in it; who only reads
+ * leaves that to others. */
+static void
+test_older_version(void **state)
+{
+    const QueueSource word = {"shop", "", 3, time_wall_us()};
+    const char *place = fresh();
+    Arena *arena = arena_new(1 << 20);
+    Queue *q = bench_open(place);
+    Err e = {0};
+    sqlite3 *db;
+
+    (void)state;
+    bench_put_new(q, "a");
+    bench_close(q);
+    db = open_raw(place);
+    raw(db, "DROP TABLE source; PRAGMA user_version = 2");
+    sqlite3_close(db);
+    must_not_open(place, false, "version 2");
+    q = bench_open(place);
+    assert_int_equal(bench_find(q, "a", arena).phase, QUEUE_QUEUED);
+    bench_must(queue_embedded.note_source(q, &word, &e), "note_source", &e);
+    bench_close(q);
+    db = open_raw(place);
+    raw(db, "PRAGMA user_version = 1"); /* of no version that went out */
+    must_not_open(place, true, "version 1");
+    sqlite3_close(db);
+    arena_free(arena);
 }
 
 static void
@@ -807,6 +837,7 @@ main(int argc, char **argv)
         cmocka_unit_test(test_files_that_are_none),
         cmocka_unit_test(test_others_may_not_read),
         cmocka_unit_test(test_newer_version),
+        cmocka_unit_test(test_older_version),
         cmocka_unit_test(test_reader_does_not_write),
         cmocka_unit_test(test_read_only_folder),
         cmocka_unit_test(test_no_room),

@@ -289,6 +289,60 @@ test_check(void **state)
         bench_must(bench->kind->maintain(b->q, &e), "maintain", &e);
 }
 
+/* "name code took_ms, " of each, in no order that is promised. */
+typedef struct {
+    char text[256];
+    size_t seen, stop_at;
+} Sources;
+
+static bool
+note_source(const QueueSource *source, void *with)
+{
+    Sources *sources = with;
+    size_t at = strlen(sources->text);
+
+    snprintf(sources->text + at, sizeof sources->text - at, "%s/%s/%d, ", source->name,
+        source->code, (int)source->took_ms);
+    return ++sources->seen != sources->stop_at;
+}
+
+static Sources
+visit_sources(Queue *q, size_t stop_at)
+{
+    Sources sources = {.stop_at = stop_at};
+    Err e = {0};
+
+    bench_must(bench->kind->visit_sources(q, note_source, &sources, &e), "visit_sources", &e);
+    return sources;
+}
+
+/* The last word stands, for every handle; nobody is woken; what is a day old is forgotten. */
+static void
+test_sources(void **state)
+{
+    Bench *b = *state;
+    int64_t now_us = time_wall_us();
+    const QueueSource words[] = {{"shop", "source-auth", 7, now_us},
+        {"old", "", 1, now_us - 25 * 3600000000LL}, {"graph", "", 3, now_us},
+        {"shop", "", 2, now_us + 1}};
+    Queue *other = bench_open(b->place);
+    Err e = {0};
+
+    assert_int_equal(visit_sources(b->q, 0).seen, 0);
+    bench->kind->wake_clear(other);
+    for (size_t i = 0; i < COUNT(words); i++)
+        bench_must(bench->kind->note_source(b->q, &words[i], &e), "note_source", &e);
+    assert_false(is_woken(other, 0));
+    assert_int_equal(visit_sources(other, 0).seen, 3);
+    assert_int_equal(visit_sources(other, 2).seen, 2);
+    assert_non_null(strstr(visit_sources(other, 0).text, "shop//2, "));
+    assert_non_null(strstr(visit_sources(other, 0).text, "graph//3, "));
+    (void)purge(b->q, now_us, 100);
+    assert_int_equal(visit_sources(other, 0).seen, 2);
+    assert_null(strstr(visit_sources(other, 0).text, "old"));
+    bench_close(other);
+}
+
 static int
 check_the_rest(void)
 {
@@ -299,6 +353,7 @@ check_the_rest(void)
         CHECK(test_totals),
         CHECK(test_counts),
         CHECK(test_visit),
+        CHECK(test_sources),
         CHECK(test_fire),
         CHECK(test_wake),
         CHECK(test_check),

@@ -128,6 +128,11 @@
     X(PURGE, "DELETE FROM task WHERE seq IN (SELECT seq FROM task"                                 \
              " WHERE ended_us > 0 AND ended_us < ?1 AND (phase <> 3 OR retain_us < ?1) LIMIT ?2)") \
     X(PURGE_IDEMPOTENCY, "DELETE FROM idempotency WHERE at_us < ?1")                               \
+    X(PURGE_SOURCES, "DELETE FROM source WHERE checked_us < ?1")                                   \
+    X(NOTE_SOURCE, "INSERT INTO source (name, code, took_ms, checked_us) VALUES (?1, ?2, ?3, ?4)"  \
+                   " ON CONFLICT (name) DO UPDATE SET code = excluded.code,"                       \
+                   " took_ms = excluded.took_ms, checked_us = excluded.checked_us")                \
+    X(SOURCES, "SELECT name, code, took_ms, checked_us FROM source")                               \
     X(LAST_DUE, "SELECT due_us FROM schedule WHERE name = ?1")                                     \
     X(SET_DUE, "INSERT INTO schedule (name, due_us) VALUES (?1, ?2)"                               \
                " ON CONFLICT (name) DO UPDATE SET due_us = excluded.due_us")                       \

@@ -29,7 +29,7 @@ enum {
     POSITION_MAX = 1000,
 };
 
-static const int64_t idempotency_us = 24 * 3600000000LL;
+static const int64_t idempotency_us = 24 * 3600000000LL, source_us = 24 * 3600000000LL;
 
 /* What was written in the future was written by a clock that was ahead; so much may be a step. */
 static const int64_t ahead_us = 60000000LL, schedule_ahead_us = 24 * 3600000000LL;
@@ -942,6 +942,46 @@ embedded_visit_totals(Queue *queue, QueueTotalVisit *visit, void *with, Err *e)
     return statement && row == NO_ROW;
 }
 
+/* --- sources --- */
+
+static bool
+embedded_note_source(Queue *queue, const QueueSource *source, Err *e)
+{
+    Embedded *q = (Embedded *)queue;
+
+    return begin(q, false, e) && end(q,
+                                     run(q, STATEMENT_NOTE_SOURCE, e, "ttii", source->name,
+                                         source->code, source->took_ms, source->checked_us),
+                                     false, e);
+}
+
+static bool
+embedded_visit_sources(Queue *queue, QueueSourceVisit *visit, void *with, Err *e)
+{
+    Embedded *q = (Embedded *)queue;
+    sqlite3_stmt *statement = ask(q, STATEMENT_SOURCES, e, "");
+    Row row = ROW_ERROR;
+
+    while (statement && (row = next_row(q, statement, e)) == ROW) {
+        const QueueSource source = {
+            .name = (const char *)sqlite3_column_text(statement, 0),
+            .code = (const char *)sqlite3_column_text(statement, 1),
+            .took_ms = sqlite3_column_int64(statement, 2),
+            .checked_us = sqlite3_column_int64(statement, 3),
+        };
+
+        if (!source.name || !source.code) {
+            done(statement);
+            return fail(e, MEMORY_LIMIT, "no memory for a source's name");
+        }
+        if (!visit(&source, with)) {
+            done(statement);
+            return true;
+        }
+    }
+    return statement && row == NO_ROW;
+}
+
 /* --- the rest --- */
 
 static bool
@@ -980,7 +1020,8 @@ embedded_purge(Queue *queue, int64_t before_us, size_t most, size_t *purged, Err
     ok = run(q, STATEMENT_PURGE, e, "ii", before_us, (int64_t)most);
     if (ok)
         *purged = (size_t)sqlite3_changes(q->db);
-    ok = ok && run(q, STATEMENT_PURGE_IDEMPOTENCY, e, "i", time_wall_us() - idempotency_us);
+    ok = ok && run(q, STATEMENT_PURGE_IDEMPOTENCY, e, "i", time_wall_us() - idempotency_us) &&
+         run(q, STATEMENT_PURGE_SOURCES, e, "i", time_wall_us() - source_us);
     return end(q, ok, false, e);
 }
 
@@ -1175,6 +1216,8 @@ const QueueKind queue_embedded = {
     .visit = embedded_visit,
     .count = embedded_count,
     .visit_totals = embedded_visit_totals,
+    .note_source = embedded_note_source,
+    .visit_sources = embedded_visit_sources,
     .expire = embedded_expire,
     .add = embedded_add,
     .purge = embedded_purge,

@@ -1,5 +1,5 @@
-/* The file of the embedded queue: its tables, and how it is opened (security.md 2, the SQLite
- * door). */
+/* The file of the embedded queue: its tables, how those of an earlier version come up to them, and
+ * how it is opened (security.md 2, the SQLite door). */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -9,8 +9,9 @@
 
 #include "queue/embedded/embedded_in.h"
 
-enum { SCHEMA_VERSION = 2, PATH_BYTES = 4096 };
+enum { SCHEMA_VERSION = 3, PATH_BYTES = 4096 };
 
+/* Version 2: what comes later stands below, and is added to files that were made before. */
 static const char schema[] =
     "CREATE TABLE task ("
     " seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, task TEXT NOT NULL, user_id TEXT NOT NULL,"
@@ -48,6 +49,10 @@ static const char schema[] =
     "CREATE TABLE worker (name TEXT NOT NULL, pid INTEGER NOT NULL, born INTEGER NOT NULL,"
     " scope TEXT NOT NULL, seen_ms INTEGER NOT NULL, PRIMARY KEY (name, pid, scope)) STRICT;";
 
+static const char added_in_3[] =
+    "CREATE TABLE source (name TEXT PRIMARY KEY, code TEXT NOT NULL, took_ms INTEGER NOT NULL,"
+    " checked_us INTEGER NOT NULL) STRICT, WITHOUT ROWID;";
+
 static bool
 run(Embedded *q, const char *sql, Err *e)
 {
@@ -70,6 +75,25 @@ read_version(Embedded *q, int *version, Err *e)
     return ok;
 }
 
+static bool
+is_behind(int version)
+{
+    return version == 0 || version == 2;
+}
+
+/* In a transaction. */
+static bool
+bring_up(Embedded *q, Err *e)
+{
+    char set_version[64];
+    int version;
+
+    snprintf(set_version, sizeof set_version, "PRAGMA user_version = %d", SCHEMA_VERSION);
+    return read_version(q, &version, e) &&
+           (!is_behind(version) || ((version != 0 || run(q, schema, e)) && run(q, added_in_3, e) &&
+                                       run(q, set_version, e)));
+}
+
 /*
  * Whoever comes first makes the tables; the others wait for the lock and find them. The journal's
  * mode is kept in the file and changed here only: SQLite does not wait for others who change it at
@@ -83,19 +107,14 @@ make_tables(Embedded *q, Err *e)
 
     if (!read_version(q, &version, e))
         return false;
-    if (version == 0 && q->writes) {
-        char set_version[64];
-
-        snprintf(set_version, sizeof set_version, "PRAGMA user_version = %d", SCHEMA_VERSION);
+    if (is_behind(version) && q->writes) {
         if (!lock_take(q->lock, q->busy_ms))
             return fail(e, QUEUE_UNAVAILABLE, "waiting for %s/queue.lock: %m", q->dir);
         ok = run(q, "PRAGMA journal_mode = WAL", e) && run(q, "BEGIN IMMEDIATE", e) &&
-             read_version(q, &version, e) &&
-             (version != 0 || (run(q, schema, e) && run(q, set_version, e))) && run(q, "COMMIT", e);
+             bring_up(q, e) && run(q, "COMMIT", e) && read_version(q, &version, e);
         lock_give(q->lock);
         if (!ok)
             return false;
-        version = SCHEMA_VERSION;
     }
     return version == SCHEMA_VERSION ||
            fail(e, QUEUE_UNAVAILABLE, "queue.db has version %d; this program knows %d", version,
