@@ -38,7 +38,8 @@ bool pg_bind(const SourceSpec *spec, Arena *task, PgBound *bound, Err *e) MUST_C
 
 /*
  * Each writes the text of one value in the binary form of PostgreSQL's send functions
- * (src/backend/utils/adt) behind what is in `to`. False: not that form. Pure.
+ * (src/backend/utils/adt) behind what is in `to`. False: not that form. Whether `to` had room is
+ * its owner's to ask (buf_is_good); a numeric may take 150 KB. Pure.
  * numeric: digits as numeric_out shows them; NaN, Infinity, -Infinity. interval: ISO 8601 as
  * IntervalStyle iso_8601 shows it. uuid: 36 lower-case characters.
  */
