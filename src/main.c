@@ -24,12 +24,14 @@
 
 extern const SourceKind source_sqlite;
 const char *source_sqlite_library_version(void);
+extern const SourceKind source_postgres;
+const char *source_postgres_library_version(void);
 extern const EncoderKind format_csv;
 extern const CodecKind codec_none;
 extern const StorageKind storage_file;
 extern const QueueKind queue_embedded;
 
-static const SourceKind *const sources[] = {&source_sqlite, NULL};
+static const SourceKind *const sources[] = {&source_postgres, &source_sqlite, NULL};
 static const EncoderKind *const formats[] = {&format_csv, NULL};
 static const CodecKind *const codecs[] = {&codec_none, NULL};
 static const StorageKind *const storages[] = {&storage_file, NULL};
@@ -38,6 +40,7 @@ static const Kinds kinds = {sources, formats, codecs, storages, queues};
 
 static const CliLibrary libraries[] = {
     {"SQLite", source_sqlite_library_version},
+    {"libpq", source_postgres_library_version},
     {"OpenSSL", digest_library_version},
     {"libcurl", http_library_version},
     {"Jansson", json_library_version},

@@ -10,7 +10,7 @@
 #include "flow/builder.h"
 #include "source/source.h"
 
-enum { PG_COLUMNS_MAX = 256 };
+enum { PG_COLUMNS_MAX = 256, PG_CONNECTIONS_MAX = 16 };
 
 /* --- bind.c: parameters of a query become text that no value can change --- */
 
@@ -65,5 +65,150 @@ bool pg_params(const SourceSpec *spec, Arena *task, PgParams *params, Err *e) MU
 
 /* SourceKind.judge */
 bool pg_judge_url(const char *url, Err *e) MUST_CHECK;
+
+/* --- session.c: one connection, inside one transaction that only reads --- */
+
+typedef struct {
+    PGconn *conn; /* NULL: closed */
+    const SourceSpec *spec;
+    Watch *watch;
+    int64_t statement_ms; /* limit that the server keeps for each statement; 0: none */
+    int64_t asked_ms;     /* when the last statement was sent */
+    unsigned set_up;      /* results of setting up that are still to be read */
+    bool synced;          /* the pipeline's end was sent */
+    bool runs;            /* a statement may be running on the server */
+    bool ends;            /* COMMIT is on its way */
+    bool readable;        /* its socket has bytes, by pg_wait_any */
+    bool deaf;            /* the watch's end_fd said nothing new: it is not asked any more */
+} PgSession;
+
+/*
+ * Connects (the first of an export takes up what this process kept, if `may_be_kept`) and begins:
+ * REPEATABLE READ READ ONLY on `snapshot` (NULL: its own), settings pinned, the query's parameters
+ * set. False: `s` is closed.
+ */
+bool pg_session_open(PgSession *s, const SourceSpec *spec, Watch *watch, const PgBound *bound,
+    const char *snapshot, bool may_be_kept, Arena *task, Err *e) MUST_CHECK;
+
+/* COMMIT is sent; nobody waits for it. The snapshot is given up. */
+void pg_session_end(PgSession *s);
+
+/* Cancels what runs and closes; after pg_session_end and `keeps` the connection is kept for the
+ * next run if its transaction ended well. */
+void pg_session_close(PgSession *s, bool keeps);
+
+/* Closes what is kept. */
+void pg_session_let_go(void);
+
+/* Sends a statement with bound text values; its result by pg_session_result. `sql` outlives it. */
+bool pg_session_send(
+    PgSession *s, const char *sql, int values, const char *const *value, Err *e) MUST_CHECK;
+
+/* The same for the unnamed prepared statement and its description: two results. */
+bool pg_session_send_prepare(PgSession *s, const char *sql, Err *e) MUST_CHECK;
+
+/* Out of the pipeline, as COPY wants it: everything that was sent has been answered. */
+bool pg_session_settle(PgSession *s, Err *e) MUST_CHECK;
+
+/* Sends what is left to send, and waits for the next result. NULL: failed; what was being done is
+ * told by `doing`. The caller clears it. */
+PGresult *pg_session_result(PgSession *s, ExecStatusType expected, const char *doing, Err *e);
+
+/* One statement from sending to the end of its result. */
+PGresult *
+pg_session_ask(PgSession *s, const char *sql, int values, const char *const *value, Err *e);
+
+/* Until one of them can be read (or, with `writes`, written) and says so in `readable`, at most
+ * `wait_ms` (false in `*ready` then). False: told to end. */
+bool pg_wait_any(PgSession *const *session, size_t count, bool writes, int64_t wait_ms, bool *ready,
+    Err *e) MUST_CHECK;
+
+/* Has the server kept a statement for longer than it was let? */
+bool pg_session_is_overdue(const PgSession *s);
+
+/* What went wrong, by SQLSTATE (reliability.md 5); `result` NULL: the connection's own. */
+bool pg_session_fail(PgSession *s, const PGresult *result, const char *doing, Err *e);
+
+/* Why the watch ends this. Always false. */
+bool pg_session_say_why(PgSession *s, Err *e);
+
+/* --- types.c: which of a query's columns become which of ours, and how --- */
+
+/* How a value's bytes are read. */
+typedef enum {
+    PG_BOOL,
+    PG_INT16,
+    PG_INT16_AS_INT32,
+    PG_INT16_AS_INT64,
+    PG_INT32,
+    PG_INT32_AS_INT64,
+    PG_UINT32_AS_INT64,
+    PG_INT64,
+    PG_FLOAT,
+    PG_FLOAT_AS_DOUBLE,
+    PG_DOUBLE,
+    PG_DATE,
+    PG_TIME,
+    PG_TIMESTAMP,
+    PG_BYTES,        /* as they are: text, json, bytea … */
+    PG_TEXT_CHECKED, /* text of a database that does not know its encoding: must be UTF-8 */
+    PG_JSONB,
+    PG_NUMERIC,
+    PG_INTERVAL,
+    PG_UUID,
+} PgForm;
+
+typedef struct {
+    const char *sql; /* for COPY: yields exactly our columns */
+    size_t columns;
+    const ColumnSpec *column;
+    const PgForm *form;
+} PgColumns;
+
+/* Asks the server what the query yields, and decides. `s` has begun. SOURCE_QUERY names a column
+ * that is missing. `*rows_estimated` by the planner; -1. Memory from `task`. */
+bool pg_columns(PgSession *s, const PgBound *bound, Arena *task, PgColumns *columns,
+    int64_t *rows_estimated, Err *e) MUST_CHECK;
+
+/* --- copy.c: rows in the binary form of COPY (its page in chapter SQL Commands) --- */
+
+typedef struct {
+    const PgColumns *columns;
+    size_t fixed_bytes; /* that a row takes of a batch, whatever its texts */
+    bool has_begun;     /* the header was read */
+    bool has_ended;     /* so was the trailer */
+} PgCopy;
+
+typedef struct {
+    ColumnBuilder *builder;
+    size_t rows, bytes;
+    uint64_t rows_before; /* of the whole export, for messages */
+    bool full;            /* the next row does not fit any more */
+} PgBatch;
+
+PgCopy pg_copy_new(const PgColumns *columns);
+
+/*
+ * Takes the whole rows at the front of `data` into the batch, as many as fit; `*used` bytes are
+ * done with. What is left may be the beginning of a row. SOURCE_QUERY: these are no such rows, or a
+ * value that no column of ours can hold; SIZE_LIMIT. Pure.
+ */
+bool pg_copy_take(PgCopy *copy, const uint8_t *data, size_t bytes, PgBatch *batch, size_t *used,
+    Err *e) MUST_CHECK;
+
+/* --- the ranges of an export --- */
+
+/*
+ * What is asked, one after the other: before + predicate + after is a whole COPY statement.
+ * Together they yield every row once, in order.
+ */
+typedef struct {
+    const char *before, *after;
+    const char *const *predicate;
+    size_t count;
+} PgRanges;
+
+/* One range: everything. */
+bool pg_ranges_whole(const char *sql, Arena *task, PgRanges *ranges, Err *e) MUST_CHECK;
 
 #endif

@@ -1,0 +1,480 @@
+/*
+ * PostgreSQL as a source: the rows of a query by binary COPY, inside one transaction that only
+ * reads and is the snapshot.
+ *
+ * The columns are made here, so that the server does less than it would for a text. An export has
+ * one connection, or several that share the snapshot and each read one range of the rows after the
+ * other; their rows leave in the order of the ranges. Who is ahead of its turn is read into a
+ * buffer of limited size and then waits, as does the server behind it.
+ */
+#include <stdio.h>
+
+#include "base/time.h"
+#include "source/postgres/postgres_in.h"
+
+enum {
+    WAIT_MS = 200,          /* a batch that has rows does not wait longer for more */
+    AHEAD_BYTES = 12 << 20, /* of all connections that read ahead, together */
+    STATEMENT_BYTES_MAX = 16 << 20,
+    CHECK_BYTES_MAX = 1 << 20,
+    CHECK_MS = 10000,
+    ASKED_MAX = 8, /* ranges that a connection has asked for and are not written yet */
+};
+
+extern const SourceKind source_postgres;
+const char *source_postgres_library_version(void); /* for main.c */
+
+typedef enum { STREAM_IDLE, STREAM_ASKED, STREAM_COPYING } StreamState;
+
+/* A connection, and the rows that came over it before their turn. */
+typedef struct {
+    PgSession session;
+    StreamState state;
+    PgCopy copy; /* of the range that is first in `range` */
+    Buf in;
+    size_t at; /* of `in`: what lies before is done with */
+    size_t range[ASKED_MAX];
+    unsigned first, ranges; /* a ring */
+} PgStream;
+
+typedef struct {
+    Source base;
+    Schema schema;
+    PgColumns columns;
+    PgRanges ranges;
+    size_t asked, written; /* ranges */
+    PgStream *stream;
+    size_t streams;
+    Buf statement;
+    /* Two sets, filled in turn: a batch is still read while the next one is made. */
+    struct {
+        ColumnBuilder *builder;
+        Column *column;
+    } set[2];
+    unsigned turn;
+    uint64_t rows;
+} PgSource;
+
+/* --- streams --- */
+
+static bool
+ask_range(PgSource *s, PgStream *stream, Err *e)
+{
+    size_t range = s->asked;
+
+    buf_clear(&s->statement);
+    buf_text(&s->statement, s->ranges.before);
+    buf_text(&s->statement, s->ranges.predicate[range]);
+    buf_text(&s->statement, s->ranges.after);
+    if (!buf_is_good(&s->statement, e) || !pg_session_settle(&stream->session, e) ||
+        !pg_session_send(&stream->session, s->statement.data, 0, NULL, e))
+        return false;
+    stream->range[(stream->first + stream->ranges) % ASKED_MAX] = range;
+    stream->ranges++;
+    stream->state = STREAM_ASKED;
+    s->asked++;
+    return PQflush(stream->session.conn) >= 0 ||
+           pg_session_fail(&stream->session, NULL, "sending", e);
+}
+
+static bool
+has_room(const PgSource *s, const PgStream *stream)
+{
+    return stream->in.bytes - stream->at < AHEAD_BYTES / s->streams && stream->ranges < ASKED_MAX;
+}
+
+/* Whoever has nothing to do gets the next range; behind the last one its transaction ends. */
+static bool
+give_ranges(PgSource *s, Err *e)
+{
+    for (size_t i = 0; i < s->streams; i++) {
+        PgStream *stream = &s->stream[i];
+
+        if (stream->state != STREAM_IDLE || stream->session.ends)
+            continue;
+        if (s->asked == s->ranges.count)
+            pg_session_end(&stream->session);
+        else if (has_room(s, stream) && !ask_range(s, stream, e))
+            return false;
+    }
+    return true;
+}
+
+static bool
+is_its_turn(const PgSource *s, const PgStream *stream)
+{
+    return stream->ranges > 0 && stream->range[stream->first] == s->written;
+}
+
+static PgStream *
+find_turn(PgSource *s)
+{
+    for (size_t i = 0; i < s->streams; i++)
+        if (is_its_turn(s, &s->stream[i]))
+            return &s->stream[i];
+    return NULL;
+}
+
+/* The rows at hand into the batch; a range that ends passes the turn on. */
+static bool
+take(PgSource *s, PgStream *stream, const char *data, size_t bytes, PgBatch *batch, size_t *used,
+    Err *e)
+{
+    if (!pg_copy_take(&stream->copy, (const uint8_t *)data, bytes, batch, used, e))
+        return false;
+    if (stream->copy.has_ended) {
+        stream->copy = pg_copy_new(&s->columns);
+        stream->first = (stream->first + 1) % ASKED_MAX;
+        stream->ranges--;
+        s->written++;
+    }
+    return true;
+}
+
+static bool
+take_buffered(PgSource *s, PgStream *stream, PgBatch *batch, Err *e)
+{
+    size_t used = 1;
+
+    while (used > 0 && !batch->full && is_its_turn(s, stream) && stream->at < stream->in.bytes) {
+        if (!take(s, stream, stream->in.data + stream->at, stream->in.bytes - stream->at, batch,
+                &used, e))
+            return false;
+        stream->at += used;
+    }
+    if (stream->at == stream->in.bytes) {
+        buf_reset(&stream->in, AHEAD_BYTES / s->streams + (1 << 20));
+        stream->at = 0;
+    } else if (stream->at > stream->in.bytes / 2) {
+        buf_drop(&stream->in, stream->at);
+        stream->at = 0;
+    }
+    return true;
+}
+
+/* One message of rows: those whose turn it is go into the batch as they lie there. */
+static bool
+take_message(PgSource *s, PgStream *stream, const char *data, size_t bytes, PgBatch *batch, Err *e)
+{
+    size_t used = 0;
+
+    if (stream->in.bytes == 0 && !batch->full && is_its_turn(s, stream) &&
+        !take(s, stream, data, bytes, batch, &used, e))
+        return false;
+    if (used == bytes)
+        return true;
+    buf_put(&stream->in, data + used, bytes - used);
+    if (!buf_is_good(&stream->in, e))
+        return false;
+    return take_buffered(s, stream, batch, e);
+}
+
+/* The server has sent all of a range: only its word that the statement succeeded makes that true.
+ */
+static bool
+end_copy(PgStream *stream, Err *e)
+{
+    PGresult *result = pg_session_result(&stream->session, PGRES_COMMAND_OK, "reading the rows", e);
+
+    PQclear(result);
+    stream->state = STREAM_IDLE;
+    return result != NULL;
+}
+
+/* What has arrived, as far as there is room for it. */
+static bool
+read_stream(PgSource *s, PgStream *stream, PgBatch *batch, Err *e)
+{
+    PgSession *session = &stream->session;
+
+    /* TLS may hold bytes that no poll() sees. */
+    session->readable = session->readable || PQsslInUse(session->conn);
+    while (stream->state == STREAM_COPYING &&
+           (is_its_turn(s, stream) ? !batch->full : has_room(s, stream))) {
+        char *data = NULL;
+        int bytes = PQgetCopyData(session->conn, &data, true);
+        bool ok;
+
+        if (bytes == -1)
+            return end_copy(stream, e);
+        if (bytes < 0)
+            return pg_session_fail(session, NULL, "reading the rows", e);
+        if (bytes == 0) {
+            if (!session->readable)
+                break;
+            session->readable = false;
+            if (!PQconsumeInput(session->conn))
+                return pg_session_fail(session, NULL, "reading the rows", e);
+            continue;
+        }
+        ok = take_message(s, stream, data, (size_t)bytes, batch, e);
+        PQfreemem(data);
+        if (!ok)
+            return false;
+    }
+    return true;
+}
+
+/* Its statement was sent: has it begun to answer? */
+static bool
+look_for_answer(PgStream *stream, Err *e)
+{
+    PgSession *session = &stream->session;
+    PGresult *result;
+
+    if (PQflush(session->conn) < 0)
+        return pg_session_fail(session, NULL, "sending", e);
+    if (session->readable) {
+        session->readable = false;
+        if (!PQconsumeInput(session->conn))
+            return pg_session_fail(session, NULL, "asking for the rows", e);
+    }
+    if (PQisBusy(session->conn))
+        return true;
+    if (!(result = pg_session_result(session, PGRES_COPY_OUT, "asking for the rows", e)))
+        return false;
+    PQclear(result);
+    stream->state = STREAM_COPYING;
+    return true;
+}
+
+static bool
+is_waited_for(const PgSource *s, const PgStream *stream)
+{
+    return stream->state == STREAM_ASKED ||
+           (stream->state == STREAM_COPYING && (is_its_turn(s, stream) || has_room(s, stream)));
+}
+
+/* Until something arrives; `*waited` in vain. */
+static bool
+wait_for_rows(PgSource *s, bool *waited, Err *e)
+{
+    PgSession *session[PG_CONNECTIONS_MAX];
+    size_t count = 0;
+    bool ready = false;
+
+    for (size_t i = 0; i < s->streams; i++) {
+        if (!is_waited_for(s, &s->stream[i]))
+            continue;
+        session[count++] = &s->stream[i].session;
+        if (pg_session_is_overdue(&s->stream[i].session))
+            return fail(e, SOURCE_TIMEOUT, "source %s does not go on sending",
+                s->stream[i].session.spec->name);
+    }
+    if (count == 0)
+        return fail(e, SOURCE_QUERY, "the rows ended without their end");
+    if (!pg_wait_any(session, count, false, WAIT_MS, &ready, e))
+        return false;
+    *waited = !ready;
+    return true;
+}
+
+/* One turn over all connections. */
+static bool
+read_all(PgSource *s, PgBatch *batch, Err *e)
+{
+    for (size_t i = 0; i < s->streams; i++) {
+        PgStream *stream = &s->stream[i];
+
+        if ((stream->state == STREAM_ASKED && !look_for_answer(stream, e)) ||
+            !read_stream(s, stream, batch, e))
+            return false;
+    }
+    return give_ranges(s, e);
+}
+
+/* What was read ahead, as long as it is there and there is room. */
+static bool
+take_all_buffered(PgSource *s, PgBatch *batch, Err *e)
+{
+    PgStream *stream;
+    size_t before;
+
+    do {
+        before = s->written;
+        if ((stream = find_turn(s)) && !take_buffered(s, stream, batch, e))
+            return false;
+    } while (!batch->full && s->written > before);
+    return true;
+}
+
+/* All rows are written: does every statement say that it went well? */
+static bool
+finish(PgSource *s, PgBatch *batch, Err *e)
+{
+    for (size_t i = 0; i < s->streams; i++) {
+        PgStream *stream = &s->stream[i];
+
+        while (stream->state != STREAM_IDLE) {
+            bool waited;
+
+            if (!read_all(s, batch, e) ||
+                (stream->state != STREAM_IDLE && !wait_for_rows(s, &waited, e)))
+                return false;
+        }
+        if (stream->in.bytes > stream->at)
+            return fail(e, SOURCE_QUERY, "the server sent something behind the last row");
+    }
+    return give_ranges(s, e);
+}
+
+/* --- the source --- */
+
+static bool
+pg_next(Source *source, Batch *batch, Err *e)
+{
+    PgSource *s = (PgSource *)source;
+    PgBatch made;
+
+    s->turn ^= 1;
+    made = (PgBatch){.builder = s->set[s->turn].builder, .rows_before = s->rows};
+    for (size_t i = 0; i < s->columns.columns; i++)
+        builder_begin(&made.builder[i]);
+    while (!made.full && s->written < s->ranges.count) {
+        size_t rows = made.rows, written = s->written;
+        bool waited = false;
+
+        if (!take_all_buffered(s, &made, e) || !read_all(s, &made, e))
+            return false;
+        if (made.full || made.rows > rows || s->written > written)
+            continue;
+        if (!wait_for_rows(s, &waited, e))
+            return false;
+        if (waited && made.rows > 0)
+            break;
+    }
+    if (made.rows == 0 && !finish(s, &made, e))
+        return false;
+    for (size_t i = 0; i < s->columns.columns; i++)
+        builder_show(&made.builder[i], &s->set[s->turn].column[i]);
+    s->rows += made.rows;
+    *batch = (Batch){made.rows, &s->schema, s->set[s->turn].column};
+    return true;
+}
+
+static void
+pg_close(Source *source)
+{
+    PgSource *s = (PgSource *)source;
+    /* An export that was read to its end leaves a connection that can be used again. */
+    bool is_done = s->written == s->ranges.count;
+
+    for (size_t i = 0; i < s->streams; i++) {
+        pg_session_close(&s->stream[i].session, is_done && i == 0);
+        buf_free(&s->stream[i].in);
+    }
+    s->streams = 0;
+    for (unsigned k = 0; k < 2; k++)
+        for (size_t i = 0; s->set[k].builder && i < s->columns.columns; i++)
+            builder_free(&s->set[k].builder[i]);
+    s->set[0].builder = s->set[1].builder = NULL;
+    buf_free(&s->statement);
+}
+
+static bool
+make_sets(PgSource *s, Arena *task, Err *e)
+{
+    size_t count = s->columns.columns;
+
+    for (unsigned k = 0; k < 2; k++) {
+        ColumnBuilder *builder = arena_alloc_array(task, count, sizeof *builder, e);
+
+        if (!builder || !(s->set[k].column = arena_alloc_array(task, count, sizeof(Column), e)))
+            return false;
+        memset(builder, 0, count * sizeof *builder); /* so that each can be freed */
+        s->set[k].builder = builder;
+        for (size_t i = 0; i < count; i++)
+            builder[i].text = buf_new(1);
+        for (size_t i = 0; i < count; i++)
+            if (!builder_init(&builder[i], &s->columns.column[i], task, e))
+                return false;
+    }
+    return true;
+}
+
+/* Connects, and decides what is asked. */
+static bool
+prepare(PgSource *s, const SourceSpec *spec, Watch *watch, Arena *task, Err *e)
+{
+    PgStream *first = &s->stream[0];
+    PgBound bound;
+
+    if (!pg_bind(spec, task, &bound, e))
+        return false;
+    s->base.snapshot_wall_us = time_wall_us();
+    s->streams = 1;
+    return pg_session_open(&first->session, spec, watch, &bound, NULL, true, task, e) &&
+           pg_columns(&first->session, &bound, task, &s->columns, &s->base.rows_estimated, e) &&
+           pg_ranges_whole(s->columns.sql, task, &s->ranges, e);
+}
+
+static Source *
+pg_open(const SourceSpec *spec, Watch *watch, Arena *task, Err *e)
+{
+    PgSource *s = arena_alloc(task, sizeof *s, e);
+    size_t streams = 1;
+
+    if (!s || !(s->stream = arena_alloc_array(task, streams, sizeof *s->stream, e)))
+        return NULL;
+    s->base = (Source){.kind = &source_postgres, .rows_estimated = -1};
+    s->statement = buf_new(STATEMENT_BYTES_MAX);
+    for (size_t i = 0; i < streams; i++)
+        s->stream[i] = (PgStream){.in = buf_new(AHEAD_BYTES + 2 * ROW_BYTES_MAX)};
+    if (prepare(s, spec, watch, task, e) && make_sets(s, task, e) &&
+        watch->go_on(watch, STAGE_QUERYING, 0, 0, e)) {
+        for (size_t i = 0; i < s->streams; i++)
+            s->stream[i].copy = pg_copy_new(&s->columns);
+        s->schema = (Schema){s->columns.columns, s->columns.column};
+        s->base.schema = &s->schema;
+        if (give_ranges(s, e))
+            return &s->base;
+    }
+    s->written = SIZE_MAX; /* nothing of it is kept */
+    pg_close(&s->base);
+    return NULL;
+}
+
+static bool
+pg_check(const SourceSpec *spec, Watch *watch, Err *e)
+{
+    SourceSpec alone = *spec;
+    const PgBound none = {0};
+    Arena *arena = arena_new(CHECK_BYTES_MAX);
+    PGresult *answer = NULL;
+    PgSession session;
+
+    if (!arena)
+        return fail(e, MEMORY_LIMIT, "no memory for a check");
+    if (alone.timeout_ms == 0)
+        alone.timeout_ms = CHECK_MS;
+    if (pg_session_open(&session, &alone, watch, &none, NULL, true, arena, e)) {
+        answer = pg_session_ask(&session, "SELECT 1", 0, NULL, e);
+        if (answer && pg_session_settle(&session, e))
+            pg_session_end(&session);
+        pg_session_close(&session, true);
+    }
+    PQclear(answer);
+    arena_free(arena);
+    return answer && e->links == 0;
+}
+
+const SourceKind source_postgres = {
+    .name = "postgres",
+    .schemes = (const char *const[]){"postgresql", "postgres", NULL},
+    .judge = pg_judge_url,
+    .open = pg_open,
+    .next = pg_next,
+    .close = pg_close,
+    .check = pg_check,
+    .let_go = pg_session_let_go,
+};
+
+const char *
+source_postgres_library_version(void)
+{
+    static char text[16];
+    int version = PQlibVersion();
+
+    (void)snprintf(text, sizeof text, "%d.%d", version / 10000, version % 10000);
+    return text;
+}

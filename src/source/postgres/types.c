@@ -1,0 +1,363 @@
+/*
+ * What a query yields, and what it becomes. The types that most columns have are read from their
+ * binary form (their send functions). Of all others the server makes exactly the text that its
+ * output function makes, which is what psql shows; and where the definition wants another type than
+ * the source has, the server casts. Both happen around the query: SELECT … FROM (query) AS q.
+ */
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/text.h"
+#include "source/postgres/postgres_in.h"
+
+enum {
+    EXPLAIN_BYTES_MAX = 4 << 20,
+    SQL_BYTES_MAX = 8 << 20,
+};
+
+/* Object identifiers of built-in types never change (src/include/catalog/pg_type.dat). */
+typedef struct {
+    Oid oid;
+    ColumnType type; /* of ours that it is by nature */
+    PgForm form;
+} Native;
+
+static const Native natives[] = {
+    {16, COLUMN_BOOL, PG_BOOL},
+    {17, COLUMN_BYTES, PG_BYTES},
+    {19, COLUMN_TEXT, PG_BYTES}, /* name */
+    {20, COLUMN_INT64, PG_INT64},
+    {21, COLUMN_INT16, PG_INT16},
+    {23, COLUMN_INT32, PG_INT32},
+    {25, COLUMN_TEXT, PG_BYTES},
+    {26, COLUMN_INT64, PG_UINT32_AS_INT64}, /* oid */
+    {114, COLUMN_JSON, PG_BYTES},
+    {700, COLUMN_FLOAT, PG_FLOAT},
+    {701, COLUMN_DOUBLE, PG_DOUBLE},
+    {1042, COLUMN_TEXT, PG_BYTES}, /* character(n) */
+    {1043, COLUMN_TEXT, PG_BYTES}, /* character varying */
+    {1082, COLUMN_DATE, PG_DATE},
+    {1083, COLUMN_TIME, PG_TIME},
+    {1114, COLUMN_TIMESTAMP, PG_TIMESTAMP},
+    {1184, COLUMN_TIMESTAMPTZ, PG_TIMESTAMP},
+    {1186, COLUMN_INTERVAL, PG_INTERVAL},
+    {1700, COLUMN_DECIMAL, PG_NUMERIC},
+    {2950, COLUMN_UUID, PG_UUID},
+    {3802, COLUMN_JSON, PG_JSONB},
+};
+
+/* Ways to another type that cost nothing and lose nothing. */
+static const Native widened[] = {
+    {21, COLUMN_INT32, PG_INT16_AS_INT32},
+    {21, COLUMN_INT64, PG_INT16_AS_INT64},
+    {23, COLUMN_INT64, PG_INT32_AS_INT64},
+    {700, COLUMN_DOUBLE, PG_FLOAT_AS_DOUBLE},
+    {114, COLUMN_TEXT, PG_BYTES},
+    {1186, COLUMN_TEXT, PG_INTERVAL},
+    {1700, COLUMN_TEXT, PG_NUMERIC},
+    {2950, COLUMN_TEXT, PG_UUID},
+    {3802, COLUMN_TEXT, PG_JSONB},
+};
+
+/* What a cast to each of ours is called there, and how its values come then. */
+static const struct {
+    const char *name;
+    PgForm form;
+} casts[COLUMN_TYPES_COUNT] = {
+    [COLUMN_BOOL] = {"bool", PG_BOOL},
+    [COLUMN_INT16] = {"int2", PG_INT16},
+    [COLUMN_INT32] = {"int4", PG_INT32},
+    [COLUMN_INT64] = {"int8", PG_INT64},
+    [COLUMN_FLOAT] = {"float4", PG_FLOAT},
+    [COLUMN_DOUBLE] = {"float8", PG_DOUBLE},
+    [COLUMN_DECIMAL] = {"numeric", PG_NUMERIC},
+    [COLUMN_TEXT] = {"text", PG_BYTES},
+    [COLUMN_BYTES] = {"bytea", PG_BYTES},
+    [COLUMN_DATE] = {"date", PG_DATE},
+    [COLUMN_TIME] = {"time", PG_TIME},
+    [COLUMN_TIMESTAMP] = {"timestamp", PG_TIMESTAMP},
+    [COLUMN_TIMESTAMPTZ] = {"timestamptz", PG_TIMESTAMP},
+    [COLUMN_INTERVAL] = {"interval", PG_INTERVAL},
+    [COLUMN_UUID] = {"uuid", PG_UUID},
+    [COLUMN_JSON] = {"json", PG_BYTES},
+};
+
+static const Native *
+find(const Native *in, size_t count, Oid oid, ColumnType type, bool any)
+{
+    for (size_t i = 0; i < count; i++)
+        if (in[i].oid == oid && (any || in[i].type == type))
+            return &in[i];
+    return NULL;
+}
+
+static const Native *
+find_native(Oid oid)
+{
+    return find(natives, sizeof natives / sizeof natives[0], oid, COLUMN_TEXT, true);
+}
+
+/* --- what the server knows of a type that we do not read ourselves --- */
+
+typedef struct {
+    bool is_enum;       /* its binary form is its text */
+    bool is_string;     /* by category, so a cast reads it */
+    const char *output; /* schema and name of its output function, quoted */
+} Foreign;
+
+/* One result of the query. */
+typedef struct {
+    const char *name;
+    Oid oid;
+    const Native *native; /* NULL: see `foreign` */
+    Foreign foreign;
+} Found;
+
+typedef struct {
+    Found *found;
+    size_t count;
+} Result;
+
+/* "{1,2}": an array's text, for one bound parameter. */
+static const char *
+list_foreign(const Result *result, Arena *task, Err *e)
+{
+    Buf list = buf_new(64 << 10);
+    const char *text = NULL;
+
+    for (size_t i = 0; i < result->count; i++)
+        if (!result->found[i].native)
+            buf_printf(&list, "%s%u", list.bytes > 0 ? "," : "", result->found[i].oid);
+    if (list.bytes == 0)
+        text = "";
+    else if (buf_is_good(&list, e))
+        text = arena_printf(task, e, "{%s}", list.data);
+    buf_free(&list);
+    return text;
+}
+
+static void
+note_foreign(Result *result, const PGresult *answer, int row, Arena *task, Err *e)
+{
+    Oid oid = (Oid)strtoul(PQgetvalue(answer, row, 0), NULL, 10);
+
+    for (size_t i = 0; i < result->count; i++)
+        if (result->found[i].oid == oid && !result->found[i].native)
+            result->found[i].foreign = (Foreign){
+                .is_enum = *PQgetvalue(answer, row, 1) == 'e',
+                .is_string = *PQgetvalue(answer, row, 2) == 'S',
+                .output = arena_text(task, PQgetvalue(answer, row, 3), e),
+            };
+}
+
+static bool
+look_up_foreign(PgSession *s, Result *result, Arena *task, Err *e)
+{
+    static const char sql[] =
+        "SELECT t.oid, t.typtype, t.typcategory, pg_catalog.format('%I.%I', n.nspname, p.proname)"
+        " FROM pg_catalog.pg_type t JOIN pg_catalog.pg_proc p ON p.oid = t.typoutput"
+        " JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace"
+        " WHERE t.oid = ANY ($1::pg_catalog.oid[])";
+    const char *list = list_foreign(result, task, e);
+    PGresult *answer;
+
+    if (!list || !*list)
+        return list != NULL;
+    if (!(answer = pg_session_ask(s, sql, 1, &list, e)))
+        return false;
+    for (int row = 0; row < PQntuples(answer); row++)
+        note_foreign(result, answer, row, task, e);
+    PQclear(answer);
+    for (size_t i = 0; e->links == 0 && i < result->count; i++)
+        if (!result->found[i].native && !result->found[i].foreign.output)
+            fail(e, SOURCE_QUERY, "column %s has a type that the server does not know any more",
+                result->found[i].name);
+    return e->links == 0;
+}
+
+/* --- asking --- */
+
+static bool
+read_description(const PGresult *described, Arena *task, Result *result, Err *e)
+{
+    result->count = (size_t)PQnfields(described);
+    if (!(result->found = arena_alloc_array(task, result->count + 1, sizeof(Found), e)))
+        return false;
+    for (size_t i = 0; i < result->count; i++) {
+        Oid oid = PQftype(described, (int)i);
+
+        result->found[i] = (Found){.name = arena_text(task, PQfname(described, (int)i), e),
+            .oid = oid,
+            .native = find_native(oid)};
+        if (!result->found[i].name)
+            return false;
+    }
+    return true;
+}
+
+/* The planner's guess, from EXPLAIN (FORMAT JSON). */
+static int64_t
+read_estimate(const PGresult *explained)
+{
+    const char *text = PQntuples(explained) == 1 ? PQgetvalue(explained, 0, 0) : "";
+    json_t *plan = strlen(text) <= EXPLAIN_BYTES_MAX ? json_loads(text, 0, NULL) : NULL;
+    const json_t *rows =
+        json_object_get(json_object_get(json_array_get(plan, 0), "Plan"), "Plan Rows");
+    double count = json_is_number(rows) ? json_number_value(rows) : -1;
+
+    json_decref(plan);
+    return count >= 0 && count < 9e18 ? (int64_t)count : -1;
+}
+
+/* Describes and plans in one round trip. Planning locks what the query reads against being dropped
+ * until the transaction ends. */
+static bool
+ask(PgSession *s, const char *sql, Arena *task, Result *result, int64_t *rows_estimated, Err *e)
+{
+    const char *explain = arena_printf(task, e, "EXPLAIN (FORMAT JSON) %s", sql);
+    PGresult *answer;
+    bool ok;
+
+    if (!explain || !pg_session_send_prepare(s, sql, e) || !pg_session_send(s, explain, 0, NULL, e))
+        return false;
+    if (!(answer = pg_session_result(s, PGRES_COMMAND_OK, "preparing the query", e)))
+        return false;
+    PQclear(answer);
+    if (!(answer = pg_session_result(s, PGRES_COMMAND_OK, "describing the query", e)))
+        return false;
+    ok = read_description(answer, task, result, e);
+    PQclear(answer);
+    if (!ok || !(answer = pg_session_result(s, PGRES_TUPLES_OK, "planning the query", e)))
+        return false;
+    *rows_estimated = read_estimate(answer);
+    PQclear(answer);
+    return true;
+}
+
+/* --- deciding --- */
+
+static bool
+fail_missing(const Result *result, const char *name, Err *e)
+{
+    Buf has = buf_new(ERR_TEXT_BYTES);
+
+    for (size_t i = 0; i < result->count; i++)
+        buf_printf(&has, "%s%s", i > 0 ? ", " : "", result->found[i].name);
+    fail(e, SOURCE_QUERY, "the query has no column %s, it has: %s", name, has.data);
+    buf_free(&has);
+    return false;
+}
+
+/* Writes what stands for result `at` of the query in the list of an outer SELECT, and says how its
+ * values come. False: it is the result itself. */
+static bool
+convert(const Found *found, size_t at, bool is_given, ColumnType *type, PgForm *form, Buf *to)
+{
+    const Native *native = found->native;
+    const Native *wide =
+        find(widened, sizeof widened / sizeof widened[0], found->oid, *type, false);
+
+    if (!is_given)
+        *type = native ? native->type : COLUMN_TEXT;
+    if (native && native->type == *type) {
+        *form = native->form;
+        return false;
+    }
+    if (is_given && wide) {
+        *form = wide->form;
+        return false;
+    }
+    *form = casts[*type].form;
+    if (!native && *type == COLUMN_TEXT && found->foreign.is_enum)
+        return false;
+    if (*type == COLUMN_TEXT && !native)
+        buf_printf(to, "pg_catalog.textin(%s(q.c%zu))", found->foreign.output, at);
+    else if (*type == COLUMN_JSON && !native && !found->foreign.is_string)
+        buf_printf(to, "pg_catalog.to_json(q.c%zu)", at);
+    else
+        buf_printf(to, "q.c%zu::pg_catalog.%s", at, casts[*type].name);
+    return true;
+}
+
+static const char *
+wrap_query(const char *sql, const Result *result, const char *list, Arena *task, Err *e)
+{
+    Buf text = buf_new(SQL_BYTES_MAX);
+    const char *made = NULL;
+
+    buf_printf(&text, "SELECT %s FROM (\n", list);
+    buf_text(&text, sql);
+    buf_text(&text, "\n) AS q (");
+    for (size_t i = 0; i < result->count; i++)
+        buf_printf(&text, "%sc%zu", i > 0 ? ", " : "", i);
+    buf_char(&text, ')');
+    if (buf_is_good(&text, e))
+        made = arena_text(task, text.data, e);
+    buf_free(&text);
+    return made;
+}
+
+/* Text of a database that stores bytes as they come is not converted on the way. */
+static bool
+knows_no_encoding(const PgSession *s)
+{
+    const char *name = PQparameterStatus(s->conn, "server_encoding");
+
+    return name && strcmp(name, "SQL_ASCII") == 0;
+}
+
+static bool
+decide(PgSession *s, const char *sql, const Result *result, Arena *task, PgColumns *columns, Err *e)
+{
+    const SourceSpec *spec = s->spec;
+    ColumnSpec *column = arena_alloc_array(task, spec->columns, sizeof *column, e);
+    PgForm *form = arena_alloc_array(task, spec->columns, sizeof *form, e);
+    bool is_checked = knows_no_encoding(s), is_wrapped = result->count != spec->columns;
+    Buf list = buf_new(SQL_BYTES_MAX);
+
+    for (size_t i = 0; column && form && i < spec->columns; i++) {
+        size_t at = 0;
+
+        while (at < result->count && strcmp(result->found[at].name, spec->column[i].name) != 0)
+            at++;
+        if (at == result->count) {
+            fail_missing(result, spec->column[i].name, e);
+            break;
+        }
+        column[i] = spec->column[i];
+        if (i > 0)
+            buf_text(&list, ", ");
+        if (convert(&result->found[at], at, !spec->type_given || spec->type_given[i],
+                &column[i].type, &form[i], &list))
+            is_wrapped = true;
+        else
+            buf_printf(&list, "q.c%zu", at);
+        is_wrapped = is_wrapped || at != i;
+        if (is_checked && form[i] == PG_BYTES && column[i].type != COLUMN_BYTES)
+            form[i] = PG_TEXT_CHECKED;
+    }
+    if (column && form && e->links == 0 && buf_is_good(&list, e)) {
+        *columns = (PgColumns){
+            .sql = is_wrapped ? wrap_query(sql, result, list.data, task, e) : sql,
+            .columns = spec->columns,
+            .column = column,
+            .form = form,
+        };
+    }
+    buf_free(&list);
+    return columns->sql != NULL;
+}
+
+bool
+pg_columns(PgSession *s, const PgBound *bound, Arena *task, PgColumns *columns,
+    int64_t *rows_estimated, Err *e)
+{
+    Result result = {0};
+
+    *columns = (PgColumns){0};
+    if (s->spec->columns == 0 || s->spec->columns > PG_COLUMNS_MAX)
+        return fail(e, SOURCE_QUERY, "%zu columns are asked for", s->spec->columns);
+    return ask(s, bound->sql, task, &result, rows_estimated, e) &&
+           look_up_foreign(s, &result, task, e) && decide(s, bound->sql, &result, task, columns, e);
+}
