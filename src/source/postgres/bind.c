@@ -20,26 +20,6 @@ enum { SQL_BYTES_MAX = 8 << 20, LITERAL_BYTES = 64, NUMERIC_BYTES_MAX = 131072 +
 
 static const int64_t us_per_day = 86400000000;
 
-/* Our types in the schema that no search_path can hide. */
-static const char *const type_name[COLUMN_TYPES_COUNT] = {
-    [COLUMN_BOOL] = "bool",
-    [COLUMN_INT16] = "int2",
-    [COLUMN_INT32] = "int4",
-    [COLUMN_INT64] = "int8",
-    [COLUMN_FLOAT] = "float4",
-    [COLUMN_DOUBLE] = "float8",
-    [COLUMN_DECIMAL] = "numeric",
-    [COLUMN_TEXT] = "text",
-    [COLUMN_BYTES] = "bytea",
-    [COLUMN_DATE] = "date",
-    [COLUMN_TIME] = "time",
-    [COLUMN_TIMESTAMP] = "timestamp",
-    [COLUMN_TIMESTAMPTZ] = "timestamptz",
-    [COLUMN_INTERVAL] = "interval",
-    [COLUMN_UUID] = "uuid",
-    [COLUMN_JSON] = "json",
-};
-
 /* --- literals --- */
 
 /* Nothing here ends a literal, whatever standard_conforming_strings says. */
@@ -269,8 +249,8 @@ is_asked_for_null(const Place *place)
 
 /* The parentheses keep it one operand whatever stands beside it: a text in front would take a
  * literal for its own next part. */
-static bool
-put_literal(const SourceParam *param, Buf *sql, Err *e)
+bool
+pg_literal(const SourceParam *param, Buf *sql, Err *e)
 {
     char own[LITERAL_BYTES];
     size_t bytes;
@@ -283,7 +263,7 @@ put_literal(const SourceParam *param, Buf *sql, Err *e)
     buf_text(sql, "('");
     buf_put(sql, text, bytes);
     buf_text(sql, "'::pg_catalog.");
-    buf_text(sql, type_name[param->type]);
+    buf_text(sql, pg_cast_name(param->type));
     buf_char(sql, ')');
     return true;
 }
@@ -303,12 +283,12 @@ put_param(Binding *b, size_t at, const Place *place, Err *e)
         return fail(e, INTERNAL, "$%s has no type", param->name);
     if (param->is_null) {
         buf_text(sql, "(NULL::pg_catalog.");
-        buf_text(sql, type_name[param->type]);
+        buf_text(sql, pg_cast_name(param->type));
         buf_char(sql, ')');
         return true;
     }
     if (!reading[param->type].before)
-        return put_literal(param, sql, e);
+        return pg_literal(param, sql, e);
     if (!b->name[at] && !make_setting(b, at, e))
         return false;
     if (is_asked_for_null(place)) {

@@ -34,6 +34,9 @@ typedef struct {
  * hold (U+0000). Pure. */
 bool pg_bind(const SourceSpec *spec, Arena *task, PgBound *bound, Err *e) MUST_CHECK;
 
+/* A value of a type that stands as a literal, with its cast, in parentheses. SOURCE_QUERY. */
+bool pg_literal(const SourceParam *param, Buf *sql, Err *e) MUST_CHECK;
+
 /* --- text.c: binary values that we keep as text --- */
 
 /*
@@ -163,12 +166,24 @@ typedef struct {
     size_t columns;
     const ColumnSpec *column;
     const PgForm *form;
+    const bool *never_null; /* a table's NOT NULL column, and no outer join */
 } PgColumns;
 
+/* What the planner thinks of it; of what it does not tell, -1 or 0. */
+typedef struct {
+    int64_t rows;
+    uint64_t width; /* bytes of a row */
+    double cost;
+    bool joins_outer;
+} PgPlan;
+
 /* Asks the server what the query yields, and decides. `s` has begun. SOURCE_QUERY names a column
- * that is missing. `*rows_estimated` by the planner; -1. Memory from `task`. */
-bool pg_columns(PgSession *s, const PgBound *bound, Arena *task, PgColumns *columns,
-    int64_t *rows_estimated, Err *e) MUST_CHECK;
+ * that is missing. Memory from `task`. */
+bool pg_columns(PgSession *s, const PgBound *bound, Arena *task, PgColumns *columns, PgPlan *plan,
+    Err *e) MUST_CHECK;
+
+/* What a cast to one of our types is called in the schema pg_catalog; static. */
+const char *pg_cast_name(ColumnType type);
 
 /* --- copy.c: rows in the binary form of COPY (its page in chapter SQL Commands) --- */
 
@@ -196,19 +211,36 @@ PgCopy pg_copy_new(const PgColumns *columns);
 bool pg_copy_take(PgCopy *copy, const uint8_t *data, size_t bytes, PgBatch *batch, size_t *used,
     Err *e) MUST_CHECK;
 
-/* --- the ranges of an export --- */
+/* --- ranges.c: the ranges of an export --- */
 
-/*
- * What is asked, one after the other: before + predicate + after is a whole COPY statement.
- * Together they yield every row once, in order.
- */
+enum { PG_AHEAD_BYTES = 12 << 20 }; /* of all connections that read ahead, together */
+
+/* Statements that are asked one after the other, and together yield every row once, in order. */
 typedef struct {
-    const char *before, *after;
-    const char *const *predicate;
+    const char *before,
+        *after; /* of a range's predicate; a whole statement if there is one range */
     size_t count;
+    uint64_t blocks; /* of places (ctid): blocks of a range; 0: by a column */
+    /* Of a column: below bound[0], from each to the next, from the last on, and perhaps NULL. */
+    size_t column;
+    ColumnType type;
+    const int64_t *bound;
+    size_t bounds;
 } PgRanges;
 
 /* One range: everything. */
-bool pg_ranges_whole(const char *sql, Arena *task, PgRanges *ranges, Err *e) MUST_CHECK;
+void pg_ranges_whole(const PgColumns *columns, PgRanges *ranges);
+
+/*
+ * As the definition's `parallel` says. `*ranges` stays as it is where that would not be quicker (a
+ * small table; bounds that nobody knows): the log tells. SOURCE_QUERY: it cannot be done with this
+ * query or table. The query was planned in this transaction, so that nothing it reads can be
+ * dropped before the others have read it. Memory from `task`.
+ */
+bool pg_ranges_split(PgSession *s, const PgColumns *columns, const PgPlan *plan, Arena *task,
+    PgRanges *ranges, Err *e) MUST_CHECK;
+
+/* The SELECT of one range, from 0 on. Pure; any thread. */
+void pg_ranges_statement(const PgRanges *ranges, size_t range, Buf *to);
 
 #endif

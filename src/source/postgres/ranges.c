@@ -1,21 +1,549 @@
 /*
- * Which statements an export consists of.
+ * Which statements an export consists of: one, or one for each range of a big table's rows, so that
+ * several connections can share the work and one snapshot.
+ *
+ * Ranges of places (ctid) suit an ordinary table: the table's name is given, by a WITH around the
+ * query, to the part of it that lies in a range. Whether the query then yields every row once is
+ * read off its plan. Ranges of a column suit all others, hypertables by time above all: any query
+ * whose result has the column falls into such ranges. Their bounds are a matter of speed alone; the
+ * first and the last are open, and NULL has a range of its own.
  */
-#include "source/postgres/postgres_in.h"
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <strings.h>
 
-/* A newline behind the query: a comment in its last line must not swallow what follows. */
-static const char tail[] = "\n) TO STDOUT (FORMAT binary)";
+#include "base/log.h"
+#include "source/postgres/postgres_in.h"
+#include "source/query.h"
+
+enum {
+    BOUNDS_MAX = 16384,
+    STATISTICS_MAX = 10001, /* bounds of a histogram, or starts of chunks, that are looked at */
+    RANGES_MIN = 4,         /* fewer are not worth the connections */
+    ROWS_MIN = 1024,        /* of a range */
+    NAME_BYTES = 64,
+    EXPLAIN_BYTES_MAX = 4 << 20,
+    STATEMENT_BYTES_MAX = 16 << 20,
+    SCANS_TID_RANGES = 140000, /* server version */
+    COSTS_MORE_MAX = 2,        /* times: all ranges together against the whole */
+};
+
+/* --- statements --- */
+
+void
+pg_ranges_whole(const PgColumns *columns, PgRanges *ranges)
+{
+    *ranges = (PgRanges){.before = columns->sql, .after = "", .count = 1};
+}
+
+static void
+put_bound(const PgRanges *ranges, size_t at, Buf *to)
+{
+    SourceParam value = {.name = "bound", .type = ranges->type, .as.int64 = ranges->bound[at]};
+    Err never = {0};
+
+    if (!pg_literal(&value, to, &never))
+        to->failed = true;
+}
+
+static void
+put_place(uint64_t block, Buf *to)
+{
+    buf_printf(to, "'(%" PRIu64 ",0)'::pg_catalog.tid", block);
+}
+
+static void
+put_predicate(const PgRanges *ranges, size_t range, Buf *to)
+{
+    size_t bounds = ranges->bounds;
+
+    if (ranges->blocks > 0) {
+        buf_text(to, "ctid >= ");
+        put_place(range * ranges->blocks, to);
+        if (range + 1 < ranges->count) {
+            buf_text(to, " AND ctid < ");
+            put_place((range + 1) * ranges->blocks, to);
+        }
+    } else if (range > bounds) {
+        buf_printf(to, "q.k%zu IS NULL", ranges->column);
+    } else {
+        if (range > 0) {
+            buf_printf(to, "q.k%zu >= ", ranges->column);
+            put_bound(ranges, range - 1, to);
+        }
+        if (range < bounds) {
+            buf_printf(to, "%sq.k%zu < ", range > 0 ? " AND " : "", ranges->column);
+            put_bound(ranges, range, to);
+        }
+    }
+}
+
+void
+pg_ranges_statement(const PgRanges *ranges, size_t range, Buf *to)
+{
+    buf_text(to, ranges->before);
+    if (ranges->count > 1)
+        put_predicate(ranges, range, to);
+    buf_text(to, ranges->after);
+}
+
+/* It is asked as a whole after all; whoever declared it may want to know why. */
+static bool
+tell_whole(const PgSession *s, const char *why)
+{
+    log_event(LOG_INFO, "source.not_parallel", log_text("source", s->spec->name),
+        log_text("table", s->spec->parallel->table), log_text("why", why));
+    return true;
+}
+
+/* --- the table --- */
+
+typedef struct {
+    char schema[NAME_BYTES], name[NAME_BYTES];
+    char kind; /* pg_class.relkind */
+    bool has_children;
+    uint64_t blocks;
+    bool has_chunks; /* TimescaleDB is there */
+} Table;
+
+/* "name" or "schema.name", whose letters the definition's rules have checked. */
+static const char *
+quote_table(const char *table, Arena *task, Err *e)
+{
+    const char *dot = strchr(table, '.');
+
+    return dot ? arena_printf(task, e, "\"%.*s\".\"%s\"", (int)(dot - table), table, dot + 1)
+               : arena_printf(task, e, "\"%s\"", table);
+}
+
+static bool
+find_table(PgSession *s, Arena *task, Table *table, Err *e)
+{
+    static const char sql[] =
+        "SELECT n.nspname, c.relname, c.relkind, c.relhassubclass,"
+        " pg_catalog.pg_relation_size(c.oid) / pg_catalog.current_setting('block_size')"
+        "::pg_catalog.int8, pg_catalog.to_regclass('timescaledb_information.chunks') IS NOT NULL"
+        " FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+        " WHERE c.oid = pg_catalog.to_regclass($1)";
+    const char *name = quote_table(s->spec->parallel->table, task, e);
+    PGresult *answer = name ? pg_session_ask(s, sql, 1, &name, e) : NULL;
+
+    if (!answer)
+        return false;
+    if (PQntuples(answer) == 1) {
+        (void)text_copy(table->schema, sizeof table->schema, PQgetvalue(answer, 0, 0));
+        (void)text_copy(table->name, sizeof table->name, PQgetvalue(answer, 0, 1));
+        table->kind = *PQgetvalue(answer, 0, 2);
+        table->has_children = *PQgetvalue(answer, 0, 3) == 't';
+        table->blocks = strtoull(PQgetvalue(answer, 0, 4), NULL, 10);
+        table->has_chunks = *PQgetvalue(answer, 0, 5) == 't';
+    } else {
+        fail(e, SOURCE_QUERY, "parallel: there is no table %s", s->spec->parallel->table);
+    }
+    PQclear(answer);
+    return e->links == 0;
+}
+
+/* --- plans --- */
+
+/* The plan of one range; the caller owns it. */
+static json_t *
+explain(PgSession *s, const PgRanges *ranges, size_t range, Err *e)
+{
+    Buf sql = buf_new(STATEMENT_BYTES_MAX);
+    PGresult *answer = NULL;
+    json_t *plan = NULL;
+
+    buf_text(&sql, "EXPLAIN (FORMAT JSON, VERBOSE) ");
+    pg_ranges_statement(ranges, range, &sql);
+    if (buf_is_good(&sql, e))
+        answer = pg_session_ask(s, sql.data, 0, NULL, e);
+    buf_free(&sql);
+    if (!answer)
+        return NULL;
+    if (PQntuples(answer) == 1 && strlen(PQgetvalue(answer, 0, 0)) <= EXPLAIN_BYTES_MAX)
+        plan = json_loads(PQgetvalue(answer, 0, 0), 0, NULL);
+    PQclear(answer);
+    if (!plan)
+        fail(e, SOURCE_QUERY, "the plan of a range cannot be read");
+    return plan;
+}
+
+static const char *
+member(const json_t *node, const char *name)
+{
+    const char *text = json_string_value(json_object_get(node, name));
+
+    return text ? text : "";
+}
+
+static bool
+reads_table(const json_t *node, const Table *table)
+{
+    const json_t *child;
+    size_t i;
+
+    if (strcmp(member(node, "Relation Name"), table->name) == 0 &&
+        strcmp(member(node, "Schema"), table->schema) == 0)
+        return true;
+    json_array_foreach(
+        json_object_get(node, "Plans"), i, child) if (reads_table(child, table)) return true;
+    return false;
+}
+
+/* The plans below a node that make its rows; those of its expressions must leave the table alone.
+ */
+static const json_t *
+only_child(const json_t *node, const Table *table, bool *strays)
+{
+    const json_t *child, *only = NULL;
+    size_t i;
+
+    json_array_foreach(json_object_get(node, "Plans"), i, child)
+    {
+        const char *is = member(child, "Parent Relationship");
+
+        if (strcmp(is, "InitPlan") == 0 || strcmp(is, "SubPlan") == 0)
+            *strays = *strays || reads_table(child, table);
+        else
+            only = child;
+    }
+    return only;
+}
+
+/*
+ * Does a range yield the rows of its places and nothing else? Then its plan is a scan of them, with
+ * at most what works row by row above it. A grouping, sorting, limiting or joining query over each
+ * part would not be the one over the whole.
+ */
+static bool
+judge_places(const json_t *plan, const Table *table, Err *e)
+{
+    const json_t *node = json_object_get(json_array_get(plan, 0), "Plan");
+    bool strays = false;
+
+    while (node && (strcmp(member(node, "Node Type"), "Subquery Scan") == 0 ||
+                       strcmp(member(node, "Node Type"), "ProjectSet") == 0 ||
+                       strcmp(member(node, "Node Type"), "Result") == 0))
+        node = only_child(node, table, &strays);
+    if (node && strcmp(member(node, "Node Type"), "Tid Range Scan") == 0 &&
+        strcmp(member(node, "Relation Name"), table->name) == 0 &&
+        strcmp(member(node, "Schema"), table->schema) == 0 && !only_child(node, table, &strays) &&
+        !strays)
+        return true;
+    return fail(e, SOURCE_QUERY,
+        "parallel by ctid wants a query of the rows of %s alone, which it names once and without "
+        "its schema; this one's plan has %s%s",
+        table->name, strays ? "a second look at it" : "a ",
+        strays ? ""
+        : node ? member(node, "Node Type")
+               : "Result");
+}
+
+/* --- ranges of places --- */
+
+static size_t
+bytes_of_range(const SourceParallel *parallel)
+{
+    return PG_AHEAD_BYTES / parallel->connections * 2 / 3;
+}
+
+static bool
+split_places(PgSession *s, const PgColumns *columns, const Table *table, Arena *task,
+    PgRanges *ranges, Err *e)
+{
+    enum { BLOCK_BYTES = 8192 };
+    uint64_t blocks = bytes_of_range(s->spec->parallel) / BLOCK_BYTES;
+    PgRanges made = {.blocks = blocks, .count = (table->blocks + blocks - 1) / blocks};
+    json_t *plan;
+    bool ok;
+
+    if ((table->kind != 'r' && table->kind != 'm') || table->has_children)
+        return fail(e, SOURCE_QUERY,
+            "parallel by ctid wants an ordinary table, and %s is %s: let it be by a column",
+            table->name,
+            table->has_children ? "a hypertable, partitioned or inherited"
+                                : "a view or no table at all");
+    if (PQserverVersion(s->conn) < SCANS_TID_RANGES)
+        return tell_whole(s, "the server is older than PostgreSQL 14");
+    if (made.count < RANGES_MIN)
+        return true;
+    made.before =
+        arena_printf(task, e, "WITH \"%s\" AS NOT MATERIALIZED (SELECT * FROM \"%s\".\"%s\" WHERE ",
+            table->name, table->schema, table->name);
+    made.after = arena_printf(task, e, ")\nSELECT * FROM (\n%s\n) AS q", columns->sql);
+    if (!made.before || !made.after || !(plan = explain(s, &made, made.count / 2, e)))
+        return false;
+    ok = judge_places(plan, table, e);
+    json_decref(plan);
+    if (ok)
+        *ranges = made;
+    return ok;
+}
+
+/* --- ranges of a column --- */
+
+/* Bounds in rising order, as our columns keep their values. */
+typedef struct {
+    int64_t *at;
+    size_t count;
+} Bounds;
+
+/* A server's expression for x as we keep it. */
+static const char *
+as_number(ColumnType type)
+{
+    switch (type) {
+    case COLUMN_DATE:
+        return "(x::pg_catalog.date - '1970-01-01'::pg_catalog.date)";
+    case COLUMN_TIMESTAMP:
+    case COLUMN_TIMESTAMPTZ:
+        return "(pg_catalog.date_part('epoch', x) * 1000000)";
+    default:
+        return "x";
+    }
+}
+
+static bool
+read_bounds(PgSession *s, const char *sql, int values, const char *const *value, Arena *task,
+    Bounds *bounds, Err *e)
+{
+    PGresult *answer = pg_session_ask(s, sql, values, value, e);
+    size_t rows = answer ? (size_t)PQntuples(answer) : 0;
+
+    bounds->count = 0;
+    bounds->at = answer ? arena_alloc_array(task, rows + 1, sizeof *bounds->at, e) : NULL;
+    for (size_t i = 0; bounds->at && i < rows; i++) {
+        int64_t at = strtoll(PQgetvalue(answer, (int)i, 0), NULL, 10);
+
+        if (bounds->count == 0 || at > bounds->at[bounds->count - 1])
+            bounds->at[bounds->count++] = at;
+    }
+    PQclear(answer);
+    return bounds->at != NULL;
+}
+
+/* Where a hypertable's chunks begin and end. */
+static bool
+ask_chunks(PgSession *s, const Table *table, ColumnType type, Arena *task, Bounds *bounds, Err *e)
+{
+    bool is_number = type == COLUMN_INT16 || type == COLUMN_INT32 || type == COLUMN_INT64;
+    const char *value[3] = {table->schema, table->name, s->spec->parallel->column};
+    const char *sql = arena_printf(task, e,
+        "SELECT DISTINCT %s::pg_catalog.int8 AS bound FROM timescaledb_information.chunks,"
+        " LATERAL (VALUES (range_start%s), (range_end%s)) AS ends (x)"
+        " WHERE hypertable_schema = $1 AND hypertable_name = $2 AND primary_dimension = $3"
+        " AND x IS NOT NULL ORDER BY bound LIMIT %d",
+        as_number(type), is_number ? "_integer" : "", is_number ? "_integer" : "", STATISTICS_MAX);
+
+    return sql && read_bounds(s, sql, 3, value, task, bounds, e);
+}
+
+/* ANALYZE's histogram: about as many rows between each two of its bounds. */
+static bool
+ask_histogram(
+    PgSession *s, const Table *table, ColumnType type, Arena *task, Bounds *bounds, Err *e)
+{
+    const char *value[3] = {table->schema, table->name, s->spec->parallel->column};
+    const char *sql = arena_printf(task, e,
+        "SELECT DISTINCT %s::pg_catalog.int8 AS bound FROM (SELECT histogram_bounds"
+        " FROM pg_catalog.pg_stats WHERE schemaname = $1 AND tablename = $2 AND attname = $3"
+        " AND histogram_bounds IS NOT NULL ORDER BY inherited DESC LIMIT 1) AS h,"
+        " LATERAL pg_catalog.unnest(h.histogram_bounds::pg_catalog.text::pg_catalog.%s[]) AS x"
+        " WHERE x::pg_catalog.text NOT IN ('infinity', '-infinity') ORDER BY bound LIMIT %d",
+        as_number(type), pg_cast_name(type), STATISTICS_MAX);
+
+    return sql && read_bounds(s, sql, 3, value, task, bounds, e);
+}
+
+/* Each gap in `parts` equal ones. */
+static bool
+refine(Bounds *bounds, uint64_t parts, Arena *task, Err *e)
+{
+    size_t most = bounds->count + (bounds->count - 1) * (size_t)(parts - 1);
+    int64_t *finer = arena_alloc_array(task, most, sizeof *finer, e);
+    size_t count = 0;
+
+    if (!finer)
+        return false;
+    for (size_t i = 0; i < bounds->count; i++) {
+        int64_t from = bounds->at[i], to = i + 1 < bounds->count ? bounds->at[i + 1] : from;
+        double gap = (double)to - (double)from;
+
+        finer[count++] = from;
+        for (uint64_t part = 1; i + 1 < bounds->count && part < parts; part++) {
+            int64_t between = from + (int64_t)(gap * (double)part / (double)parts);
+
+            if (between > finer[count - 1] && between < to)
+                finer[count++] = between;
+        }
+    }
+    *bounds = (Bounds){finer, count};
+    return true;
+}
+
+static bool
+is_word(const QueryToken *token, const char *word)
+{
+    return token->bytes == strlen(word) && token->kind == QUERY_WORD &&
+           strncasecmp(token->at, word, token->bytes) == 0;
+}
+
+static bool
+is_column(const QueryToken *token, const char *column)
+{
+    size_t bytes = strlen(column);
+
+    if (token->kind == QUERY_QUOTED)
+        return token->bytes == bytes + 2 && strncmp(token->at + 1, column, bytes) == 0;
+    return token->bytes == bytes && strncasecmp(token->at, column, bytes) == 0;
+}
+
+/* Behind ORDER BY: is it [x.]column [ASC] and then anything but NULLS FIRST or another operand? */
+static bool
+is_order_by(QueryToken token, const char *column)
+{
+    QueryToken next = token;
+    bool more = query_token(token.at + token.bytes, QUERY_SQL, &next);
+
+    while (more && next.kind == QUERY_SIGN && *next.at == '.' &&
+           query_token(next.at + next.bytes, QUERY_SQL, &token))
+        more = query_token(token.at + token.bytes, QUERY_SQL, &next);
+    if (!is_column(&token, column))
+        return false;
+    if (more && is_word(&next, "asc"))
+        more = query_token(next.at + next.bytes, QUERY_SQL, &next);
+    return !more || (next.kind == QUERY_SIGN && *next.at == ',');
+}
+
+/* Is the whole query's order, if it has one, that of the ranges? */
+static bool
+judge_order(const char *query, const char *column, Err *e)
+{
+    QueryToken token = {.at = query}, before;
+    int depth = 0;
+
+    for (;;) {
+        before = token;
+        if (!query_token(token.at + token.bytes, QUERY_SQL, &token))
+            return true;
+        if (token.kind == QUERY_SIGN && (*token.at == '(' || *token.at == ')'))
+            depth += *token.at == '(' ? 1 : -1;
+        if (depth == 0 && is_word(&before, "order") && is_word(&token, "by"))
+            break;
+    }
+    if (query_token(token.at + token.bytes, QUERY_SQL, &token) && is_order_by(token, column))
+        return true;
+    return fail(e, SOURCE_QUERY,
+        "parallel by %s cannot keep the query's order, which is by something else first", column);
+}
+
+static double
+total_cost(const json_t *plan)
+{
+    return json_number_value(
+        json_object_get(json_object_get(json_array_get(plan, 0), "Plan"), "Total Cost"));
+}
+
+/* Without an index or chunks to go by, each range would read the whole table. */
+static bool
+is_cheap(PgSession *s, const PgPlan *whole, const PgRanges *ranges, bool *cheap, Err *e)
+{
+    json_t *plan = explain(s, ranges, ranges->bounds / 2, e);
+
+    *cheap = plan && total_cost(plan) * (double)ranges->count <= COSTS_MORE_MAX * whole->cost;
+    json_decref(plan);
+    return plan != NULL;
+}
+
+static bool
+name_columns(const PgColumns *columns, Arena *task, PgRanges *ranges, Err *e)
+{
+    Buf text = buf_new(STATEMENT_BYTES_MAX);
+
+    buf_text(&text, "SELECT * FROM (\n");
+    buf_text(&text, columns->sql);
+    buf_text(&text, "\n) AS q (");
+    for (size_t i = 0; i < columns->columns; i++)
+        buf_printf(&text, "%sk%zu", i > 0 ? ", " : "", i);
+    buf_text(&text, ") WHERE ");
+    if (buf_is_good(&text, e))
+        ranges->before = arena_text(task, text.data, e);
+    buf_free(&text);
+    return ranges->before != NULL;
+}
+
+static bool
+find_column(const PgColumns *columns, const char *name, PgRanges *ranges, Err *e)
+{
+    for (size_t i = 0; i < columns->columns; i++) {
+        if (strcmp(columns->column[i].name, name) != 0)
+            continue;
+        ranges->column = i;
+        ranges->type = columns->column[i].type;
+        switch (ranges->type) {
+        case COLUMN_INT16:
+        case COLUMN_INT32:
+        case COLUMN_INT64:
+        case COLUMN_DATE:
+        case COLUMN_TIMESTAMP:
+        case COLUMN_TIMESTAMPTZ:
+            return true;
+        default:
+            return fail(e, SOURCE_QUERY,
+                "parallel by %s: a whole number, a date or a timestamp is wanted, this is %s", name,
+                column_type_name(ranges->type));
+        }
+    }
+    return fail(e, SOURCE_QUERY, "parallel by %s: there is no such column", name);
+}
+
+static bool
+split_column(PgSession *s, const PgColumns *columns, const PgPlan *plan, const Table *table,
+    Arena *task, PgRanges *ranges, Err *e)
+{
+    const SourceParallel *parallel = s->spec->parallel;
+    PgRanges made = {.after = ""};
+    Bounds bounds = {0};
+    uint64_t row_bytes = 2 + 4 * columns->columns + plan->width, rows, wanted;
+    bool cheap = false;
+
+    if (!find_column(columns, parallel->column, &made, e) ||
+        !judge_order(s->spec->query, parallel->column, e))
+        return false;
+    rows = bytes_of_range(parallel) / row_bytes;
+    wanted = (uint64_t)(plan->rows < 0 ? 0 : plan->rows) / (rows < ROWS_MIN ? ROWS_MIN : rows);
+    if (wanted < RANGES_MIN)
+        return true;
+    if ((table->has_chunks && !ask_chunks(s, table, made.type, task, &bounds, e)) ||
+        (bounds.count < 2 && !ask_histogram(s, table, made.type, task, &bounds, e)))
+        return false;
+    if (bounds.count < 2)
+        return tell_whole(s, "nothing is known of the column's values: ANALYZE tells");
+    wanted = wanted > BOUNDS_MAX ? BOUNDS_MAX : wanted;
+    if (wanted > bounds.count - 1 &&
+        !refine(&bounds, (wanted + bounds.count - 2) / (bounds.count - 1), task, e))
+        return false;
+    made.bound = bounds.at;
+    made.bounds = bounds.count;
+    made.count = bounds.count + 1 + (columns->never_null[made.column] ? 0 : 1);
+    if (!name_columns(columns, task, &made, e) || !is_cheap(s, plan, &made, &cheap, e))
+        return false;
+    if (!cheap)
+        return tell_whole(s, "each range would read too much: the column wants an index");
+    *ranges = made;
+    return true;
+}
 
 bool
-pg_ranges_whole(const char *sql, Arena *task, PgRanges *ranges, Err *e)
+pg_ranges_split(PgSession *s, const PgColumns *columns, const PgPlan *plan, Arena *task,
+    PgRanges *ranges, Err *e)
 {
-    static const char *const everything[] = {""};
+    Table table = {0};
 
-    *ranges = (PgRanges){
-        .before = arena_printf(task, e, "COPY (\n%s", sql),
-        .after = tail,
-        .predicate = everything,
-        .count = 1,
-    };
-    return ranges->before != NULL;
+    if (!find_table(s, task, &table, e))
+        return false;
+    return s->spec->parallel->column ? split_column(s, columns, plan, &table, task, ranges, e)
+                                     : split_places(s, columns, &table, task, ranges, e);
 }

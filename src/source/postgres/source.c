@@ -13,8 +13,7 @@
 #include "source/postgres/postgres_in.h"
 
 enum {
-    WAIT_MS = 200,          /* a batch that has rows does not wait longer for more */
-    AHEAD_BYTES = 12 << 20, /* of all connections that read ahead, together */
+    WAIT_MS = 200, /* a batch that has rows does not wait longer for more */
     STATEMENT_BYTES_MAX = 16 << 20,
     CHECK_BYTES_MAX = 1 << 20,
     CHECK_MS = 10000,
@@ -63,9 +62,10 @@ ask_range(PgSource *s, PgStream *stream, Err *e)
     size_t range = s->asked;
 
     buf_clear(&s->statement);
-    buf_text(&s->statement, s->ranges.before);
-    buf_text(&s->statement, s->ranges.predicate[range]);
-    buf_text(&s->statement, s->ranges.after);
+    /* A newline behind the query: a comment in its last line must not swallow what follows. */
+    buf_text(&s->statement, "COPY (\n");
+    pg_ranges_statement(&s->ranges, range, &s->statement);
+    buf_text(&s->statement, "\n) TO STDOUT (FORMAT binary)");
     if (!buf_is_good(&s->statement, e) || !pg_session_settle(&stream->session, e) ||
         !pg_session_send(&stream->session, s->statement.data, 0, NULL, e))
         return false;
@@ -80,7 +80,8 @@ ask_range(PgSource *s, PgStream *stream, Err *e)
 static bool
 has_room(const PgSource *s, const PgStream *stream)
 {
-    return stream->in.bytes - stream->at < AHEAD_BYTES / s->streams && stream->ranges < ASKED_MAX;
+    return stream->in.bytes - stream->at < PG_AHEAD_BYTES / s->streams &&
+           stream->ranges < ASKED_MAX;
 }
 
 /* Whoever has nothing to do gets the next range; behind the last one its transaction ends. */
@@ -143,7 +144,7 @@ take_buffered(PgSource *s, PgStream *stream, PgBatch *batch, Err *e)
         stream->at += used;
     }
     if (stream->at == stream->in.bytes) {
-        buf_reset(&stream->in, AHEAD_BYTES / s->streams + (1 << 20));
+        buf_reset(&stream->in, PG_AHEAD_BYTES / s->streams + (1 << 20));
         stream->at = 0;
     } else if (stream->at > stream->in.bytes / 2) {
         buf_drop(&stream->in, stream->at);
@@ -392,34 +393,70 @@ make_sets(PgSource *s, Arena *task, Err *e)
     return true;
 }
 
+/* The others read what the first one sees. */
+static bool
+open_others(PgSource *s, const PgBound *bound, Arena *task, Err *e)
+{
+    PgSession *first = &s->stream[0].session;
+    PGresult *answer;
+    const char *snapshot;
+
+    if (s->ranges.count == 1 || first->spec->parallel->connections == 1)
+        return true;
+    if (!(answer = pg_session_ask(first, "SELECT pg_catalog.pg_export_snapshot()", 0, NULL, e)))
+        return false;
+    snapshot = arena_text(task, PQntuples(answer) == 1 ? PQgetvalue(answer, 0, 0) : "?", e);
+    PQclear(answer);
+    while (snapshot && s->streams < first->spec->parallel->connections) {
+        PgSession *session = &s->stream[s->streams].session;
+
+        if (!pg_session_open(session, first->spec, first->watch, bound, snapshot, false, task, e))
+            return false;
+        s->streams++;
+        if (!pg_session_settle(session, e))
+            return false;
+    }
+    return snapshot != NULL;
+}
+
 /* Connects, and decides what is asked. */
 static bool
 prepare(PgSource *s, const SourceSpec *spec, Watch *watch, Arena *task, Err *e)
 {
-    PgStream *first = &s->stream[0];
+    PgSession *first = &s->stream[0].session;
     PgBound bound;
+    PgPlan plan;
 
     if (!pg_bind(spec, task, &bound, e))
         return false;
     s->base.snapshot_wall_us = time_wall_us();
+    if (!pg_session_open(first, spec, watch, &bound, NULL, true, task, e))
+        return false;
     s->streams = 1;
-    return pg_session_open(&first->session, spec, watch, &bound, NULL, true, task, e) &&
-           pg_columns(&first->session, &bound, task, &s->columns, &s->base.rows_estimated, e) &&
-           pg_ranges_whole(s->columns.sql, task, &s->ranges, e);
+    if (!pg_columns(first, &bound, task, &s->columns, &plan, e))
+        return false;
+    s->base.rows_estimated = plan.rows;
+    pg_ranges_whole(&s->columns, &s->ranges);
+    return (!spec->parallel || pg_ranges_split(first, &s->columns, &plan, task, &s->ranges, e)) &&
+           open_others(s, &bound, task, e);
 }
 
 static Source *
 pg_open(const SourceSpec *spec, Watch *watch, Arena *task, Err *e)
 {
+    size_t streams = spec->parallel ? spec->parallel->connections : 1;
     PgSource *s = arena_alloc(task, sizeof *s, e);
-    size_t streams = 1;
 
     if (!s || !(s->stream = arena_alloc_array(task, streams, sizeof *s->stream, e)))
         return NULL;
+    if (streams > PG_CONNECTIONS_MAX) {
+        fail(e, SOURCE_QUERY, "more than %d connections", PG_CONNECTIONS_MAX);
+        return NULL;
+    }
     s->base = (Source){.kind = &source_postgres, .rows_estimated = -1};
     s->statement = buf_new(STATEMENT_BYTES_MAX);
     for (size_t i = 0; i < streams; i++)
-        s->stream[i] = (PgStream){.in = buf_new(AHEAD_BYTES + 2 * ROW_BYTES_MAX)};
+        s->stream[i] = (PgStream){.in = buf_new(PG_AHEAD_BYTES + 2 * ROW_BYTES_MAX)};
     if (prepare(s, spec, watch, task, e) && make_sets(s, task, e) &&
         watch->go_on(watch, STAGE_QUERYING, 0, 0, e)) {
         for (size_t i = 0; i < s->streams; i++)
@@ -461,6 +498,7 @@ pg_check(const SourceSpec *spec, Watch *watch, Err *e)
 const SourceKind source_postgres = {
     .name = "postgres",
     .schemes = (const char *const[]){"postgresql", "postgres", NULL},
+    .splits = true,
     .judge = pg_judge_url,
     .open = pg_open,
     .next = pg_next,

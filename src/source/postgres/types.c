@@ -83,6 +83,12 @@ static const struct {
     [COLUMN_JSON] = {"json", PG_BYTES},
 };
 
+const char *
+pg_cast_name(ColumnType type)
+{
+    return casts[type].name;
+}
+
 static const Native *
 find(const Native *in, size_t count, Oid oid, ColumnType type, bool any)
 {
@@ -112,6 +118,9 @@ typedef struct {
     Oid oid;
     const Native *native; /* NULL: see `foreign` */
     Foreign foreign;
+    Oid table; /* that it is a column of; 0 */
+    int attribute;
+    bool never_null;
 } Found;
 
 typedef struct {
@@ -176,6 +185,31 @@ look_up_foreign(PgSession *s, Result *result, Arena *task, Err *e)
     return e->links == 0;
 }
 
+/* Which results can never be NULL; wanted where their ranges are. */
+static bool
+look_up_nulls(PgSession *s, const PgPlan *plan, Result *result, Arena *task, Err *e)
+{
+    static const char sql[] =
+        "SELECT attnotnull FROM pg_catalog.pg_attribute"
+        " WHERE attrelid = $1::pg_catalog.oid AND attnum = $2::pg_catalog.int2";
+
+    for (size_t i = 0; i < result->count; i++) {
+        Found *found = &result->found[i];
+        const char *column = s->spec->parallel->column, *value[2];
+        PGresult *answer;
+
+        if (!column || strcmp(found->name, column) != 0 || !found->table || plan->joins_outer)
+            continue;
+        value[0] = arena_printf(task, e, "%u", found->table);
+        value[1] = arena_printf(task, e, "%d", found->attribute);
+        if (!value[0] || !value[1] || !(answer = pg_session_ask(s, sql, 2, value, e)))
+            return false;
+        found->never_null = PQntuples(answer) == 1 && *PQgetvalue(answer, 0, 0) == 't';
+        PQclear(answer);
+    }
+    return true;
+}
+
 /* --- asking --- */
 
 static bool
@@ -189,31 +223,54 @@ read_description(const PGresult *described, Arena *task, Result *result, Err *e)
 
         result->found[i] = (Found){.name = arena_text(task, PQfname(described, (int)i), e),
             .oid = oid,
-            .native = find_native(oid)};
+            .native = find_native(oid),
+            .table = PQftable(described, (int)i),
+            .attribute = PQftablecol(described, (int)i)};
         if (!result->found[i].name)
             return false;
     }
     return true;
 }
 
-/* The planner's guess, from EXPLAIN (FORMAT JSON). */
-static int64_t
-read_estimate(const PGresult *explained)
+static bool
+joins_outer(const json_t *node)
+{
+    const char *join = json_string_value(json_object_get(node, "Join Type"));
+    const json_t *child;
+    size_t i;
+
+    if (join && strcmp(join, "Inner") != 0 && strcmp(join, "Semi") != 0 &&
+        strcmp(join, "Anti") != 0)
+        return true;
+    json_array_foreach(
+        json_object_get(node, "Plans"), i, child) if (joins_outer(child)) return true;
+    return false;
+}
+
+/* From EXPLAIN (FORMAT JSON). */
+static PgPlan
+read_plan(const PGresult *explained)
 {
     const char *text = PQntuples(explained) == 1 ? PQgetvalue(explained, 0, 0) : "";
-    json_t *plan = strlen(text) <= EXPLAIN_BYTES_MAX ? json_loads(text, 0, NULL) : NULL;
-    const json_t *rows =
-        json_object_get(json_object_get(json_array_get(plan, 0), "Plan"), "Plan Rows");
+    json_t *all = strlen(text) <= EXPLAIN_BYTES_MAX ? json_loads(text, 0, NULL) : NULL;
+    const json_t *top = json_object_get(json_array_get(all, 0), "Plan");
+    const json_t *rows = json_object_get(top, "Plan Rows");
     double count = json_is_number(rows) ? json_number_value(rows) : -1;
+    PgPlan plan = {
+        .rows = count >= 0 && count < 9e18 ? (int64_t)count : -1,
+        .width = (uint64_t)json_integer_value(json_object_get(top, "Plan Width")),
+        .cost = json_number_value(json_object_get(top, "Total Cost")),
+        .joins_outer = !top || joins_outer(top),
+    };
 
-    json_decref(plan);
-    return count >= 0 && count < 9e18 ? (int64_t)count : -1;
+    json_decref(all);
+    return plan;
 }
 
 /* Describes and plans in one round trip. Planning locks what the query reads against being dropped
  * until the transaction ends. */
 static bool
-ask(PgSession *s, const char *sql, Arena *task, Result *result, int64_t *rows_estimated, Err *e)
+ask(PgSession *s, const char *sql, Arena *task, Result *result, PgPlan *plan, Err *e)
 {
     const char *explain = arena_printf(task, e, "EXPLAIN (FORMAT JSON) %s", sql);
     PGresult *answer;
@@ -230,7 +287,7 @@ ask(PgSession *s, const char *sql, Arena *task, Result *result, int64_t *rows_es
     PQclear(answer);
     if (!ok || !(answer = pg_session_result(s, PGRES_TUPLES_OK, "planning the query", e)))
         return false;
-    *rows_estimated = read_estimate(answer);
+    *plan = read_plan(answer);
     PQclear(answer);
     return true;
 }
@@ -313,10 +370,11 @@ decide(PgSession *s, const char *sql, const Result *result, Arena *task, PgColum
     const SourceSpec *spec = s->spec;
     ColumnSpec *column = arena_alloc_array(task, spec->columns, sizeof *column, e);
     PgForm *form = arena_alloc_array(task, spec->columns, sizeof *form, e);
+    bool *never_null = arena_alloc_array(task, spec->columns, sizeof *never_null, e);
     bool is_checked = knows_no_encoding(s), is_wrapped = result->count != spec->columns;
     Buf list = buf_new(SQL_BYTES_MAX);
 
-    for (size_t i = 0; column && form && i < spec->columns; i++) {
+    for (size_t i = 0; column && form && never_null && i < spec->columns; i++) {
         size_t at = 0;
 
         while (at < result->count && strcmp(result->found[at].name, spec->column[i].name) != 0)
@@ -326,6 +384,7 @@ decide(PgSession *s, const char *sql, const Result *result, Arena *task, PgColum
             break;
         }
         column[i] = spec->column[i];
+        never_null[i] = result->found[at].never_null;
         if (i > 0)
             buf_text(&list, ", ");
         if (convert(&result->found[at], at, !spec->type_given || spec->type_given[i],
@@ -337,12 +396,13 @@ decide(PgSession *s, const char *sql, const Result *result, Arena *task, PgColum
         if (is_checked && form[i] == PG_BYTES && column[i].type != COLUMN_BYTES)
             form[i] = PG_TEXT_CHECKED;
     }
-    if (column && form && e->links == 0 && buf_is_good(&list, e)) {
+    if (column && form && never_null && e->links == 0 && buf_is_good(&list, e)) {
         *columns = (PgColumns){
             .sql = is_wrapped ? wrap_query(sql, result, list.data, task, e) : sql,
             .columns = spec->columns,
             .column = column,
             .form = form,
+            .never_null = never_null,
         };
     }
     buf_free(&list);
@@ -350,14 +410,15 @@ decide(PgSession *s, const char *sql, const Result *result, Arena *task, PgColum
 }
 
 bool
-pg_columns(PgSession *s, const PgBound *bound, Arena *task, PgColumns *columns,
-    int64_t *rows_estimated, Err *e)
+pg_columns(
+    PgSession *s, const PgBound *bound, Arena *task, PgColumns *columns, PgPlan *plan, Err *e)
 {
     Result result = {0};
 
     *columns = (PgColumns){0};
     if (s->spec->columns == 0 || s->spec->columns > PG_COLUMNS_MAX)
         return fail(e, SOURCE_QUERY, "%zu columns are asked for", s->spec->columns);
-    return ask(s, bound->sql, task, &result, rows_estimated, e) &&
-           look_up_foreign(s, &result, task, e) && decide(s, bound->sql, &result, task, columns, e);
+    return ask(s, bound->sql, task, &result, plan, e) && look_up_foreign(s, &result, task, e) &&
+           (!s->spec->parallel || look_up_nulls(s, plan, &result, task, e)) &&
+           decide(s, bound->sql, &result, task, columns, e);
 }
