@@ -1,13 +1,15 @@
 """What `make bench` measures: rowferry beside its peers, in turn, in one run.
 
 Every line of the table is a median over ROUNDS rounds; two sides of a ratio take turns in each round, so that a machine
-whose speed drifts changes both. Needs only Python's own library, the sqlite3 shell and bench/paced.c.
+whose speed drifts changes both. Needs Python's own library, the sqlite3 shell, PostgreSQL with psql, and the C programs beside.
 
     run.py            all of it
     run.py rows post  only these
 """
 
+import filecmp
 import http.client
+import itertools
 import json
 import os
 import platform
@@ -22,9 +24,12 @@ import tempfile
 import threading
 import time
 
+from database import Database
+
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 ROWFERRY = os.environ.get("ROWFERRY_PROGRAM", os.path.join(ROOT, "build", "rowferry"))
 PACED = os.path.join(ROOT, "build", "bench", "paced")
+DRAIN = os.path.join(ROOT, "build", "bench", "drain")
 QUICK = os.environ.get("QUICK") == "1"
 ROUNDS = 3
 ROWS = 500_000 if QUICK else 5_000_000
@@ -65,14 +70,16 @@ def measured(command, out):
 class Service:
     """rowferry serve on a free port, in a fresh folder."""
 
-    def __init__(self, demo, where=None, **environment):
+    def __init__(self, demo=None, where=None, **environment):
         self.dir = tempfile.mkdtemp(prefix="rowferry-bench.", dir=where)
         os.chmod(self.dir, 0o700)
         self.log = os.path.join(self.dir, "log")
         data = os.path.join(self.dir, "data")
         os.mkdir(data, 0o700)
-        os.link(demo, os.path.join(data, "demo.db")) if os.stat(demo).st_dev == os.stat(data).st_dev \
-            else shutil.copy(demo, os.path.join(data, "demo.db"))
+        if demo and os.stat(demo).st_dev == os.stat(data).st_dev:
+            os.link(demo, os.path.join(data, "demo.db"))
+        elif demo:
+            shutil.copy(demo, os.path.join(data, "demo.db"))
         self.process = subprocess.Popen(
             [ROWFERRY, "serve", "--data-dir", data, "--port", "0", "--log-format", "json"],
             stderr=open(self.log, "wb"), env={**os.environ, **environment})
@@ -225,7 +232,10 @@ def bench_rows():
     for ending in (".ours", ".peer"):
         os.remove(out + ending)
 
-    service = Service(path)
+    through_service(Service(path))
+
+
+def through_service(service):
     try:
         peak = Peak(service)
         peak.start()
@@ -235,10 +245,119 @@ def bench_rows():
         resident = peak.end()
         if done["status"] != "completed" or done["row_count"] != ROWS:
             raise SystemExit(f"not completed: {done}")
-        line(f"the same through the service, POST to completed", f"{took:.2f} s, {ROWS / took / 1e6:.2f} M rows/s")
+        line("the same through the service, POST to completed", f"{took:.2f} s, {ROWS / took / 1e6:.2f} M rows/s")
         line("  a child's peak resident (VmHWM)", f"{resident / 1e6:.1f} MB", "", "", "< 32 MB")
     finally:
         service.stop()
+
+
+# The same table, cut into ranges of pages that two connections read under one snapshot.
+PARALLEL_TYPE = f"""
+name: interaction_history_parallel
+title: Interaction history over two connections
+source: timescale
+parallel: {{ by: ctid, table: interactions, connections: 2 }}
+columns:
+  - {{ name: timestamp, type: timestamptz }}
+  - {{ name: source, type: text }}
+  - {{ name: target, type: text }}
+  - {{ name: type, type: text }}
+  - {{ name: weight, type: double }}
+query: {TYPE_QUERY}
+"""
+
+
+def in_turn(database, commands):
+    """What each command cost while they took turns: medians of its seconds, its processor seconds and the server's, and
+    its peak of resident bytes. `commands` are functions of a path: a command, which may make a file there."""
+    got = {name: [] for name in commands}
+    for n in range(-1, ROUNDS):  # the first round only warms up
+        for name in commands if n % 2 == 0 else reversed(commands):
+            path = out_path(name)
+            if os.path.exists(path):
+                os.remove(path)  # nobody pays for the file of the round before
+            before = database.cpu()
+            seconds, cpu, peak = measured(commands[name](path), path + ".said")
+            if n >= 0:
+                got[name].append((seconds, cpu, database.cpu() - before, peak))
+    return {name: [statistics.median(x[i] for x in rounds) for i in range(3)] + [max(x[3] for x in rounds)]
+            for name, rounds in got.items()}
+
+
+def out_path(name):
+    return os.path.join(ROOT, "build", "bench", "out." + name)
+
+
+def ways_out(url):
+    """The same rows: ours, psql's, and thrown away."""
+    return {
+        "ours": lambda path: [ROWFERRY, "dump", "interaction_history", "-q", "-o", path],
+        "copy": lambda path: ["psql", "-X", "-q", "-d", url, "-c", f"\\copy ({TYPE_QUERY}) to '{path}' csv header"],
+        "drain": lambda path: [DRAIN, url, TYPE_QUERY],
+    }
+
+
+def check_same_rows():
+    """Line by line, with times as psql prints them: 2024-01-01T00:00:03.217Z is 2024-01-01 00:00:03.217+00."""
+    our_time = re.compile(rb"^(\d{4}-\d\d-\d\d)T([\d:.]+)Z,")
+    lines = 0
+    with open(out_path("ours"), "rb") as ours, open(out_path("copy"), "rb") as copy:
+        for a, b in itertools.zip_longest(ours, copy, fillvalue=b""):
+            if our_time.sub(rb"\1 \2+00,", a) != b:
+                raise SystemExit(f"line {lines + 1} differs: {a} {b}")
+            lines += 1
+    with open(out_path("drain.said")) as file:
+        drained_rows = json.load(file)["rows"]
+    if lines != ROWS + 1 or drained_rows != ROWS:
+        raise SystemExit(f"not {ROWS} rows: {lines} lines, {drained_rows} drained")
+    if not filecmp.cmp(out_path("ours"), out_path("two"), shallow=False):
+        raise SystemExit("the file of two connections is another one")
+
+
+def bench_postgres():
+    """interaction_history from PostgreSQL to a CSV file, beside psql's \\copy and a drain by libpq that keeps nothing."""
+    definition = os.path.join(ROOT, "build", "bench", "interaction_history_parallel.yaml")
+    with open(definition, "w") as file:
+        file.write(PARALLEL_TYPE)
+    began = time.monotonic()
+    with Database(ROWS) as database:
+        print(f"  made the table in {time.monotonic() - began:.1f} s", flush=True)
+        os.environ.update(TIMESCALE_URL=database.url(), ROWFERRY_TYPES=definition)
+        got = in_turn(database, {
+            **ways_out(database.url()),
+            "two": lambda path: [ROWFERRY, "dump", "interaction_history_parallel", "-q", "-o", path]})
+        check_same_rows()
+        tell_postgres(got)
+        os.environ.update(TIMESCALE_URL=database.socket_url())
+        got = in_turn(database, ways_out(database.socket_url()))
+        ours, copy, drain = (got[name][0] for name in ("ours", "copy", "drain"))
+        line("the same over a Unix socket, wall", f"{ours:.2f} s", f"\\copy {copy:.2f} s, drained {drain:.2f} s",
+             f"{copy / ours:.2f} x as fast, {ours / drain:.2f} of the drain")
+        os.environ.update(TIMESCALE_URL=database.url())
+        through_service(Service())
+    for name in "TIMESCALE_URL", "ROWFERRY_TYPES":
+        del os.environ[name]
+    for name in "ours", "copy", "drain", "two":
+        for path in out_path(name), out_path(name + ".said"):
+            if os.path.exists(path):
+                os.remove(path)
+
+
+def tell_postgres(got):
+    ours, copy, drain, two = (got[name] for name in ("ours", "copy", "drain", "two"))
+    line(f"PostgreSQL to CSV, {ROWS:,} rows, wall", f"{ours[0]:.2f} s, {ROWS / ours[0] / 1e6:.2f} M rows/s",
+         f"\\copy {copy[0]:.2f} s", f"{copy[0] / ours[0]:.2f} x as fast", ">= 1.4 x")
+    line("  beside the same binary COPY, drained", f"{ours[0]:.2f} s", f"libpq {drain[0]:.2f} s",
+         f"{ours[0] / drain[0]:.2f} of its", "<= 1.1 (aim 1.08)")
+    line("  the server's processor seconds", f"{ours[2]:.2f} s", f"\\copy {copy[2]:.2f} s, drained {drain[2]:.2f} s",
+         f"{ours[2] / copy[2]:.2f} of \\copy's", "< 1 (aim 0.8)")
+    line("  the client's processor seconds", f"{ours[1]:.2f} s", f"\\copy {copy[1]:.2f} s, drained {drain[1]:.2f} s",
+         f"{ours[1] / copy[1]:.2f} of \\copy's")
+    line("  the client's peak resident", f"{ours[3] / 1e6:.1f} MB",
+         f"\\copy {copy[3] / 1e6:.1f} MB, drained {drain[3] / 1e6:.1f} MB", "", "< 32 MB")
+    line("  over two connections, wall", f"{two[0]:.2f} s, {ROWS / two[0] / 1e6:.2f} M rows/s",
+         f"over one {ours[0]:.2f} s", f"{ours[0] / two[0]:.2f} x as fast", ">= 1.3 x")
+    line("  over two connections, peak resident", f"{two[3] / 1e6:.1f} MB", "", "", "< 32 MB")
 
 
 def paced(service, *words):
@@ -355,7 +474,7 @@ def switches(pid):
     return total
 
 
-BENCHES = {"rows": bench_rows, "post": bench_post, "idle": bench_idle}
+BENCHES = {"rows": bench_rows, "postgres": bench_postgres, "post": bench_post, "idle": bench_idle}
 
 
 def main():
