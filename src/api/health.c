@@ -13,12 +13,82 @@
 #include "base/time.h"
 #include "base/version.h"
 
+/* What a worker said of a source counts so long. */
+static const int64_t word_us = 10 * 60000000LL;
+
 enum { READY_WAIT_MS = 2000, METRICS_BYTES_MAX = 4 << 20, SERIES_BYTES = 320 };
 
 bool
 health_show(Call *call, Err *e)
 {
     return call_answer_json(call, 200, json_pack("{s:s}", "status", "ok"), e);
+}
+
+/* --- sources --- */
+
+static void
+put(MetricPage *page, MetricId id, double value, const char *label, const char *second)
+{
+    const char *const labels[] = {label, second, NULL};
+    char series[SERIES_BYTES];
+
+    metric_page_put(page, metric_series(id, 0, series, sizeof series, labels), value);
+}
+
+/* What workers found: this process may not know how to reach a source. */
+typedef struct {
+    const Config *config;
+    int64_t now_us;
+    json_t *sources;  /* or … */
+    MetricPage *page; /* … NULL */
+} SourcesShown;
+
+static json_t *
+show_source(const QueueSource *source)
+{
+    char at[TIME_TEXT_BYTES];
+    json_t *shown = json_pack("{s:b, s:I, s:s}", "ok", (int)!*source->code, "ms",
+        (json_int_t)source->took_ms, "checked_at", time_rfc3339_ms(source->checked_us, at));
+    ErrCode code = err_code_of(source->code);
+
+    if (*source->code) {
+        json_object_set_new(shown, "code", json_string(source->code));
+        json_object_set_new(
+            shown, "error", json_string(err_sentence(code == ERR_NONE ? ERR_INTERNAL : code)));
+    }
+    return shown;
+}
+
+/* Of those that the configuration names; an old word is none. */
+static bool
+add_source(const QueueSource *source, void *with)
+{
+    SourcesShown *s = with;
+
+    if (!config_find_source(s->config, source->name) || source->checked_us < s->now_us - word_us ||
+        source->checked_us > s->now_us + word_us)
+        return true;
+    if (s->page)
+        put(s->page, METRIC_SOURCE_UP, !*source->code, source->name, NULL);
+    else
+        json_object_set_new(s->sources, source->name, show_source(source));
+    return true;
+}
+
+/* Each one that is configured; {"ok": null} where nobody has tried it of late. */
+static json_t *
+show_sources(Call *call)
+{
+    const Config *config = call->setup->config;
+    SourcesShown shown = {.config = config, .now_us = time_wall_us(), .sources = json_object()};
+    Err e = {0};
+    Queue *queue = hands_queue(call->hands, &e);
+
+    for (size_t i = 0; i < config->sources; i++)
+        json_object_set_new(shown.sources, config->source[i].name, json_pack("{s:n}", "ok"));
+    if (!queue || !call->api->queue_kind->visit_sources(queue, add_source, &shown, &e))
+        log_event(LOG_WARNING, "readiness.incomplete", log_err(&e));
+    return shown.sources;
 }
 
 /* --- readiness --- */
@@ -180,10 +250,14 @@ show_readiness(Call *call, Err *e)
 {
     const Readiness *r = call->api->readiness;
     const Config *config = call->setup->config;
-    bool ready = r->queue.ok && !r->queue.runs && r->storage.ok && !r->storage.runs;
+    bool queue_is_good = r->queue.ok && !r->queue.runs;
+    bool ready = queue_is_good && r->storage.ok && !r->storage.runs;
     json_t *body = json_pack("{s:s, s:{s:o, s:o}}", "status", ready ? "ok" : "unavailable",
         "checks", r->queue.name, show_check(&r->queue), r->storage.name, show_check(&r->storage));
 
+    /* A source that is down is no reason to turn requests away: the queue keeps them. */
+    if (queue_is_good)
+        json_object_set_new(body, "sources", show_sources(call));
     if (config->listens_beyond_loopback)
         json_object_set_new(body, "warnings",
             json_pack(
@@ -227,15 +301,6 @@ health_ready(Call *call, Err *e)
 }
 
 /* --- metrics --- */
-
-static void
-put(MetricPage *page, MetricId id, double value, const char *label, const char *second)
-{
-    const char *const labels[] = {label, second, NULL};
-    char series[SERIES_BYTES];
-
-    metric_page_put(page, metric_series(id, 0, series, sizeof series, labels), value);
-}
 
 /* What is known before anything happened: a counter that begins at 0 shows its first step. */
 static void
@@ -307,11 +372,13 @@ put_totals(MetricPage *page, Call *call, Err *e)
     const QueueKind *kind = call->api->queue_kind;
     Queue *queue = hands_queue(call->hands, e);
     const QueueFilter running = {.running = true};
+    SourcesShown sources = {.config = call->setup->config, .now_us = time_wall_us(), .page = page};
     QueueCounts counts;
     double oldest_s;
 
     if (!queue || !kind->visit_totals(queue, put_total, page, e) ||
-        !kind->visit(queue, &running, put_running, page, e) || !kind->count(queue, &counts, e))
+        !kind->visit(queue, &running, put_running, page, e) ||
+        !kind->visit_sources(queue, add_source, &sources, e) || !kind->count(queue, &counts, e))
         return false;
     oldest_s = counts.oldest_us > 0 ? (double)(time_wall_us() - counts.oldest_us) / 1e6 : 0;
     put(page, METRIC_QUEUE_DEPTH, (double)counts.depth, EXPORT_QUEUE, NULL);

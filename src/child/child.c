@@ -420,6 +420,19 @@ failed_frame(const Child *c, const Err *e)
         e->links ? e->link[0].where : "", "chain", chain);
 }
 
+/* Can the source be reached, by this login? */
+static bool
+run_check(Child *c, const json_t *run, json_t **done, Err *e)
+{
+    ConfigSource source = read_source(run);
+    const SourceKind *kind = kinds_source(c->kinds, source.url);
+    SourceSpec spec = kinds_source_spec(&source);
+
+    spec.deadline_ms = c->deadline_ms;
+    return (kind || fail(e, SOURCE_UNAVAILABLE, "no driver for the URL of source %s", spec.name)) &&
+           kind->check(&spec, &c->watch, e) && set_done(c, 0, 0, "{}", done, e);
+}
+
 static Arena *
 take_arena(Child *c)
 {
@@ -452,6 +465,7 @@ run_task(Child *c, const json_t *run, Err *fatal)
 {
     Arena *task = take_arena(c);
     ArenaMark mark = task ? arena_mark(task) : (ArenaMark){0};
+    const char *kind = json_text_or(run, "kind", "");
     json_t *done = NULL;
     Err e = {0};
     bool ok;
@@ -462,18 +476,25 @@ run_task(Child *c, const json_t *run, Err *fatal)
     c->finishes = c->publishes = false;
     if (!task)
         ok = fail(&e, MEMORY_LIMIT, "no memory for a task");
-    else if (strcmp(json_text_or(run, "kind", ""), "sweep") == 0)
+    else if (strcmp(kind, "sweep") == 0)
         ok = run_sweep(c, task, &done, &e);
+    else if (strcmp(kind, "check") == 0)
+        ok = run_check(c, run, &done, &e);
     else
         ok = run_export(c, run, task, &done, &e);
     give_permit(c);
     wipe_login(run);
     if (!c->finishes)
         note_peak(c);
-    c->let_go_at_ms = time_now_ms() + c->idle_ms;
+    /* To be asked every minute is no work that keeps a connection. */
+    if (strcmp(kind, "check") != 0 || c->let_go_at_ms == 0)
+        c->let_go_at_ms = time_now_ms() + c->idle_ms;
     if (task)
         arena_rewind(task, mark);
-    return say(c, ok ? done : failed_frame(c, &e), fatal);
+    if (!ok)
+        done = failed_frame(c, &e);
+    json_object_set_new(done, "took_ms", json_integer(time_now_ms() - c->begun_ms));
+    return say(c, done, fatal);
 }
 
 static bool

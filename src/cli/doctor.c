@@ -412,10 +412,7 @@ check_source(Doctor *d, const ConfigSource *source)
 {
     const SourceKind *kind = kinds_source(d->cli->kinds, source->url);
     Watch watch = {.go_on = goes_on, .asked_to_end = never_ends, .end_fd = -1};
-    SourceSpec spec = {.name = source->name,
-        .url = source->url,
-        .user = source->user,
-        .password = source->password};
+    SourceSpec spec = kinds_source_spec(source);
     int64_t started_ms = time_now_ms();
     char name[96];
     Err why = {0};

@@ -98,6 +98,16 @@ print_metrics(const Cli *c, Buf *to, Err *e)
         put_cell(to, metrics[i].help);
         buf_text(to, " |\n");
     }
+    buf_text(to, "\n## Readiness\n\n`GET /readyz` answers 200 while the queue and the storage "
+                 "can be used, else 503: "
+                 "`checks` has `ok`, `ms` and, if need be, `error` of each. `sources` is what "
+                 "workers found, when they "
+                 "started and then about every minute while a child is idle: `ok`, `ms`, "
+                 "`checked_at`, and `code` and "
+                 "`error` (docs/reference/errors.md) of one that is out of reach; `ok` is null "
+                 "where no worker has tried "
+                 "for 10 minutes. A source that is out of reach makes nobody turn requests away: "
+                 "the queue keeps them.\n");
     return true;
 }
 

@@ -100,6 +100,18 @@ kinds_queue(const Kinds *kinds, const Config *config, Err *e)
     return NULL;
 }
 
+SourceSpec
+kinds_source_spec(const ConfigSource *source)
+{
+    return (SourceSpec){
+        .name = source->name,
+        .url = source->url,
+        .user = source->user,
+        .password = source->password,
+        .timeout_ms = source->statement_timeout_ms,
+    };
+}
+
 StorageSpec
 kinds_storage_spec(const Config *config, bool signs)
 {

@@ -35,7 +35,9 @@ void kinds_let_go(const Kinds *kinds);
 const StorageKind *kinds_storage(const Kinds *kinds, const Config *config, Err *e) MUST_CHECK;
 const QueueKind *kinds_queue(const Kinds *kinds, const Config *config, Err *e) MUST_CHECK;
 
-/* The specs made from options. `signs`: with the link secrets. */
+/* The specs made from options. A source's: where it is and who asks; what is asked is the caller's
+ * to add. `signs`: with the link secrets. */
+SourceSpec kinds_source_spec(const ConfigSource *source);
 StorageSpec kinds_storage_spec(const Config *config, bool signs);
 QueueSpec kinds_queue_spec(const Config *config, bool writes, bool wakes);
 

@@ -15,22 +15,7 @@ plan_make(const ExportRequest *request, const ConfigSource *source, const Kinds 
         return fail(e, SOURCE_QUERY, "%s has no query for %s", request->type->name, kind->name);
     *plan = (ExportPlan){
         .source = kind,
-        .spec =
-            {
-                .name = source->name,
-                .url = source->url,
-                .user = source->user,
-                .password = source->password,
-                .query = query,
-                .param = request->param,
-                .params = request->params,
-                .column = request->type->column,
-                .type_given = request->type->column_type_given,
-                .columns = request->type->columns,
-                .task_id = mark->task_id,
-                .timeout_ms = source->statement_timeout_ms,
-                .parallel = type_parallel(request->type, kind),
-            },
+        .spec = kinds_source_spec(source),
         .format = kinds_format(kinds, request->format),
         .options = request->options,
         .codec = kinds_codec(kinds, request->compression),
@@ -40,6 +25,14 @@ plan_make(const ExportRequest *request, const ConfigSource *source, const Kinds 
         .mark = *mark,
         .row_limit = request->row_limit,
     };
+    plan->spec.query = query;
+    plan->spec.param = request->param;
+    plan->spec.params = request->params;
+    plan->spec.column = request->type->column;
+    plan->spec.type_given = request->type->column_type_given;
+    plan->spec.columns = request->type->columns;
+    plan->spec.task_id = mark->task_id;
+    plan->spec.parallel = type_parallel(request->type, kind);
     if (!plan->format || !plan->codec)
         return fail(e, INTERNAL, "this program does not have %s with %s", request->format,
             request->compression);

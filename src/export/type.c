@@ -932,18 +932,15 @@ type_check(const ExportType *type, const Config *config, const Kinds *kinds, Err
         for (size_t i = 0; i < type->params; i++)
             param[i] = (SourceParam){
                 .name = type->param[i].name, .type = type->param[i].type, .is_null = true};
-        spec = (SourceSpec){.name = named->name,
-            .url = named->url,
-            .user = named->user,
-            .password = named->password,
-            .query = type_query(type, kind->name),
-            .param = param,
-            .params = type->params,
-            .column = type->column,
-            .type_given = type->column_type_given,
-            .columns = type->columns,
-            .timeout_ms = CHECK_MS,
-            .parallel = type_parallel(type, kind)};
+        spec = kinds_source_spec(named);
+        spec.query = type_query(type, kind->name);
+        spec.param = param;
+        spec.params = type->params;
+        spec.column = type->column;
+        spec.type_given = type->column_type_given;
+        spec.columns = type->columns;
+        spec.timeout_ms = CHECK_MS;
+        spec.parallel = type_parallel(type, kind);
         source = kind->open(&spec, &watch, arena, e);
         source_close(source);
     }

@@ -199,7 +199,7 @@ count_wanted(Worker *w, int64_t now_ms)
         room += t->step == STEP_NONE;
     }
     for (const Place *place = w->place; place < w->place + w->places; place++)
-        children += place_is_free(place);
+        children += place_is_free(place) || health_gives_way(w, place);
     if (busy + waiting >= lease_reading_max(w))
         return 0;
     wanted = lease_reading_max(w) - busy - waiting;

@@ -136,6 +136,8 @@ place_hear(Worker *w, Place *place)
             if (holds)
                 permits_give(w->permits);
             bury(w, place, was_ready, &why);
+            if (place == w->tries)
+                health_heard(w, event, NULL, &why);
         } else if (t) {
             if (event == SLOT_FINISHES)
                 task_finishes(w, t, frame);
@@ -147,6 +149,8 @@ place_hear(Worker *w, Place *place)
                 task_done(w, t, frame);
             else if (event == SLOT_FAILED)
                 task_failed(w, t, frame, &why);
+        } else if (place == w->tries) {
+            health_heard(w, event, frame, &why);
         }
     } while (event != SLOT_NOTHING && event != SLOT_DIED);
 }

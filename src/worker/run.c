@@ -17,8 +17,8 @@ enum {
     PUBLISH_MS = 60000, /* a child may take so long for publishing alone */
 };
 
-static json_t *
-source_frame(const ConfigSource *source)
+json_t *
+run_source(const ConfigSource *source)
 {
     return json_pack("{s:s, s:s, s:s?, s:s?, s:I}", "name", source->name, "url", source->url,
         "user", source->user, "password", source->password, "statement_timeout_ms",
@@ -62,7 +62,7 @@ run_frame(
                                       : w->config->task_time_limit_ms;
     run = json_pack("{s:s, s:s, s:I, s:s, s:s, s:O, s:o}", "kind", "export", "task_id",
         t->record.id, "epoch", (json_int_t)t->record.epoch, "key", t->record.key, "request",
-        t->record.request, "definition", type->json, "source", source_frame(source));
+        t->record.request, "definition", type->json, "source", run_source(source));
     if (!run)
         fail(e, INTERNAL, "a task that JSON cannot write");
     return run;

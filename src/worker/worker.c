@@ -89,9 +89,11 @@ take_config(Worker *w, const Config *config, Arena *arena, Err *e)
 {
     const TypeSet *types =
         kinds_judge_sources(w->kinds, config, e) ? types_load(config, w->kinds, arena, e) : NULL;
+    Health *health;
     LogLevel level;
 
-    if (!types || !make_limits(config, types, arena, w, e)) {
+    if (!types || !health_make(w, config, arena, &health, e) ||
+        !make_limits(config, types, arena, w, e)) {
         types_free(types);
         return false;
     }
@@ -100,6 +102,8 @@ take_config(Worker *w, const Config *config, Arena *arena, Err *e)
     w->config = config;
     w->types = types;
     w->loaded = arena;
+    w->health = health;
+    health_begin(w);
     return true;
 }
 
@@ -245,6 +249,8 @@ next_ms(const Worker *w)
         NOT_AFTER(w->tick_ms);
     if (!w->queue)
         NOT_AFTER(w->queue_wait_ms);
+    if (w->health_ms > now_ms && !w->tries) /* else it waits for a child */
+        NOT_AFTER(w->health_ms);
     for (const Place *place = w->place; w->stop == STOP_NOT && place < w->place + w->running_max;
          place++)
         if (slot_pid(place->slot) == 0)
@@ -323,8 +329,10 @@ hand_out(Worker *w, int64_t now_ms)
             continue;
         while (place < end && !place_is_free(place))
             place++;
-        if (place == end)
+        if (place == end) {
+            health_make_way(w);
             return;
+        }
         task_run(w, t, place);
     }
 }
@@ -373,6 +381,7 @@ run_loop(Worker *w)
         press_stop(w, now_ms);
         lease_take(w); /* first, so that children read while the disk syncs what is written */
         hand_out(w, now_ms);
+        health_look(w, now_ms);
         lease_write(w);
         if (has_stopped(w, now_ms))
             return;

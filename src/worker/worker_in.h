@@ -10,6 +10,7 @@
  *   task.c    the steps of a task, from the record to the write that ends it
  *   run.c     the one step that hands it to a child
  *   place.c   the children
+ *   health.c  whether the sources can be reached
  *   demo.c    the demo database
  */
 #ifndef WORKER_WORKER_IN_H
@@ -91,6 +92,13 @@ struct Place {
     int64_t idle_ms;  /* since when */
 };
 
+/* What is known of a source; by its number in the configuration. */
+typedef struct {
+    bool is_known;
+    ErrCode code; /* ERR_NONE: it could be reached */
+    int64_t due_ms;
+} Health;
+
 /* Who asked to stop: SIGTERM lets exports end, a second one or SIGQUIT does not. */
 typedef enum { STOP_NOT, STOP_DRAINS, STOP_NOW } Stop;
 
@@ -123,6 +131,12 @@ typedef struct {
     QueueWrite *group;
     Task **group_task;
     Arena *scratch; /* of one turn */
+
+    Health *health;    /* of each source; in `loaded` */
+    Place *tries;      /* its child tries a source; NULL: none does */
+    size_t tried;      /* that source's number … */
+    bool try_is_void;  /* … which is another's by now */
+    int64_t health_ms; /* when the next one is due */
 
     Process demo; /* pid 0: none */
     int64_t demo_until_ms;
@@ -166,10 +180,22 @@ void lease_hear(Worker *w);                   /* cancels */
 void lease_scan(Worker *w);                   /* takes over what others left behind */
 void lease_beat(Worker *w);                   /* this worker lives */
 
+/* --- health.c --- */
+
+/* For another configuration; what is known of a source of the same name comes along. */
+bool health_make(
+    const Worker *w, const Config *config, Arena *arena, Health **health, Err *e) MUST_CHECK;
+void health_begin(Worker *w);                /* w->health is new: all are due */
+void health_look(Worker *w, int64_t now_ms); /* tries what is due, where a child is idle */
+void health_make_way(Worker *w);             /* a task wants that child */
+bool health_gives_way(const Worker *w, const Place *place); /* this one is as good as free */
+void health_heard(Worker *w, SlotEvent event, const json_t *frame, const Err *why);
+
 /* --- task.c --- */
 
 void task_begin(Worker *w, const QueueRecord *record); /* copies it; it waits for a child */
 void task_run(Worker *w, Task *t, Place *place);       /* run.c */
+json_t *run_source(const ConfigSource *source);        /* run.c: what a child gets of it */
 bool task_is_prepared(const Task *t);
 void task_end(Worker *w, Task *t, const Err *why); /* its attempt has ended badly */
 void task_end_with(Worker *w, Task *t, ErrCode code, const char *why);

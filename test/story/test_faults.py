@@ -162,6 +162,51 @@ def test_the_database_is_missing_when_the_service_starts(make_service):
     assert failed["error_code"] == "source-unavailable"
 
 
+def word_about(service, source):
+    """What /readyz says of it, once it says something."""
+    return processes.until(lambda: (lambda word: word if word["ok"] is not None else None)(
+        service.http("GET", "/readyz").json()["sources"][source]), 10, f"no word about {source}")
+
+
+def test_a_source_out_of_reach_is_told_and_refuses_nobody(make_service):
+    service = make_service("--max-attempts", "100")
+    away = service.folder / "away.db"
+    now = datetime.now(timezone.utc)
+    for source in ("graph", "timescale"):
+        word = word_about(service, source)
+        assert word["ok"] is True and 0 <= word["ms"] < 5000
+        assert abs(datetime.fromisoformat(word["checked_at"]) - now) < timedelta(seconds=30)
+    assert not service.lines("source.unreachable")
+    series = service.http("GET", "/metrics").text
+    assert 'rowferry_source_up{source="graph"} 1' in series.splitlines()
+
+    service.stop()
+    service.source.rename(away)
+    service.start()
+    logged = service.await_line("source.unreachable", which=lambda line: line["source"] == "graph")
+    assert logged["level"] == "warning" and str(service.source) in str(logged)
+    processes.until(lambda: word_about(service, "graph")["ok"] is False, 10, "it is away")
+    answer = service.http("GET", "/readyz")
+    word = answer.json()["sources"]["graph"]
+    assert answer.status_code == 200 and answer.json()["status"] == "ok"
+    assert (word["ok"], word["code"], word["error"]) == (
+        False, "source-unavailable", "The database cannot be reached")
+    kept_apart(answer.text, str(service.folder), "source.db")
+    assert 'rowferry_source_up{source="graph"} 0' in service.http("GET", "/metrics").text.splitlines()
+    task = service.request("employee_metrics")
+
+    away.rename(service.source)
+    os.kill(service.process.pid, signal.SIGHUP)  # tried again at once, not only within the minute
+    service.await_line("source.reachable", which=lambda line: line["source"] == "graph")
+    processes.until(lambda: word_about(service, "graph")["ok"], 10, "it is back")
+    assert service.wait(task)["row_count"] == 12
+
+
+def test_nothing_is_known_of_a_source_that_no_worker_tries(make_service):
+    service = make_service(role="api")
+    assert service.http("GET", "/readyz").json()["sources"] == {"graph": {"ok": None}, "timescale": {"ok": None}}
+
+
 def test_a_link_is_no_database(make_service):
     service = make_service(sources=False, start=False)
     real = database.make(service.folder / "real.db")

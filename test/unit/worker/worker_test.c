@@ -105,8 +105,27 @@ moody_publish(Storage *s, const char *sealed, Sink *object, Err *e)
     return ok;
 }
 
+/* The source `graph` is down, or does not answer, as long as a file in the worker's folder says so.
+ */
+static bool
+moody_check(const SourceSpec *spec, Watch *watch, Err *e)
+{
+    bool is_graph = strcmp(spec->name, "graph") == 0;
+
+    (void)unlink("source-untried");
+    while (is_graph && access("source-hangs", F_OK) == 0) {
+        if (watch->asked_to_end(watch))
+            return watch->go_on(watch, STAGE_QUERYING, 0, 0, e);
+        usleep(10000);
+    }
+    return is_graph && access("source-down", F_OK) == 0
+               ? err_push(e, ERR_SOURCE_UNAVAILABLE, ERR_HERE, "in a mood")
+               : source_sqlite.check(spec, watch, e);
+}
+
 static StorageKind storage_moody; /* all of the local store but these */
-static const SourceKind *const sources[] = {&source_sqlite, NULL};
+static SourceKind source_moody;   /* and of SQLite but that */
+static const SourceKind *const sources[] = {&source_moody, NULL};
 static const EncoderKind *const formats[] = {&format_csv, NULL};
 static const CodecKind *const codecs[] = {&codec_none, NULL};
 static const StorageKind *const storages[] = {&storage_moody, NULL};
@@ -756,6 +775,105 @@ test_quick_behind_slow(void **state)
     stop_worker(SIGTERM, 0);
 }
 
+typedef struct {
+    const char *name;
+    char code[64];
+} SourceWord;
+
+static bool
+note_word(const QueueSource *source, void *with)
+{
+    SourceWord *word = with;
+
+    if (strcmp(source->name, word->name) == 0)
+        snprintf(word->code, sizeof word->code, "%s", source->code);
+    return true;
+}
+
+/* Until the worker says so of the source. */
+static void
+wait_for_word(const char *name, const char *code)
+{
+    int64_t until_ms = time_now_ms() + 20000;
+    SourceWord word = {.name = name};
+    Err e = {0};
+
+    do {
+        snprintf(word.code, sizeof word.code, "none");
+        assert_true(queue_embedded.visit_sources(queue, note_word, &word, &e));
+        if (time_now_ms() > until_ms)
+            fail_msg("of %s it says: %s, not %s", name, word.code, code);
+        usleep(5000);
+    } while (strcmp(word.code, code) != 0);
+}
+
+/* Tried at the start and after a reload; each change is a line of the log, and no more. */
+static void
+test_sources_are_tried(void **state)
+{
+    char path[PATH_MAX];
+
+    (void)state;
+    snprintf(path, sizeof path, "%s/source-down", dir);
+    write_file(dir, "source-down", "");
+    start_worker("2");
+    wait_for_word("graph", "source-unavailable");
+    wait_for_word("timescale", "");
+    assert_true(is_logged("source.unreachable") && is_logged("in a mood"));
+    assert_int_equal(unlink(path), 0);
+    assert_false(is_logged("source.reachable"));
+    kill(worker, SIGHUP);
+    wait_for_word("graph", "");
+    wait_for_log("source.reachable");
+    /* What goes on is no news. */
+    write_file(dir, "log", "");
+    kill(worker, SIGHUP);
+    wait_for_log("config.loaded");
+    put("t-1", "tiny");
+    (void)wait_for_phase("t-1", QUEUE_COMPLETED);
+    stop_worker(SIGTERM, 0);
+    assert_false(is_logged("source."));
+}
+
+/* A source that does not answer holds no task of another up. */
+static void
+test_tasks_come_first(void **state)
+{
+    char path[PATH_MAX];
+    int64_t from_ms;
+
+    (void)state;
+    write_file(dir, "source-hangs", "");
+    write_file(dir, "source-untried", "");
+    snprintf(path, sizeof path, "%s/source-untried", dir);
+    start_worker("1");
+    for (int64_t until_ms = time_now_ms() + 20000; access(path, F_OK) == 0; usleep(5000))
+        assert_true(time_now_ms() < until_ms);
+    for (int i = 0; i < 3; i++) {
+        char id[16];
+
+        snprintf(id, sizeof id, "t-%d", i);
+        from_ms = time_now_ms();
+        put(id, "tiny");
+        (void)wait_for_phase(id, QUEUE_COMPLETED);
+        assert_true(time_now_ms() - from_ms < 5000); /* it may hang twice that long */
+    }
+    assert_false(is_logged("source.unreachable"));
+    stop_worker(SIGTERM, 0);
+}
+
+/* And is out of reach after 10 s. */
+static void
+test_a_source_that_hangs(void **state)
+{
+    (void)state;
+    write_file(dir, "source-hangs", "");
+    start_worker("1");
+    wait_for_word("graph", "source-timeout");
+    assert_true(is_logged("source.unreachable") && is_logged("no answer in 10000 ms"));
+    stop_worker(SIGTERM, 0);
+}
+
 static void
 test_wrong_start(void **state)
 {
@@ -790,6 +908,9 @@ main(int argc, char **argv)
         EACH(test_reload),
         EACH(test_many),
         EACH(test_quick_behind_slow),
+        EACH(test_sources_are_tried),
+        EACH(test_tasks_come_first),
+        EACH(test_a_source_that_hangs),
         EACH(test_wrong_start),
     };
 
@@ -797,6 +918,8 @@ main(int argc, char **argv)
     storage_moody.open = moody_open;
     storage_moody.create = moody_create;
     storage_moody.publish = moody_publish;
+    source_moody = source_sqlite;
+    source_moody.check = moody_check;
     if (argc > 1 && strcmp(argv[1], "worker") == 0)
         return play_worker(argc, argv);
     if (argc > 1 && strcmp(argv[1], "child") == 0)
