@@ -306,6 +306,25 @@ fail_missing(const Result *result, const char *name, Err *e)
     return false;
 }
 
+static size_t
+next_of_name(const Result *result, size_t at, const char *name)
+{
+    while (at < result->count && strcmp(result->found[at].name, name) != 0)
+        at++;
+    return at;
+}
+
+/* Which of two would be meant, nobody knows. */
+static bool
+find_result(const Result *result, const char *name, size_t *at, Err *e)
+{
+    *at = next_of_name(result, 0, name);
+    if (*at == result->count)
+        return fail_missing(result, name, e);
+    return next_of_name(result, *at + 1, name) == result->count ||
+           fail(e, SOURCE_QUERY, "the query has more than one column %s", name);
+}
+
 /* Writes what stands for result `at` of the query in the list of an outer SELECT, and says how its
  * values come. False: it is the result itself. */
 static bool
@@ -375,14 +394,10 @@ decide(PgSession *s, const char *sql, const Result *result, Arena *task, PgColum
     Buf list = buf_new(SQL_BYTES_MAX);
 
     for (size_t i = 0; column && form && never_null && i < spec->columns; i++) {
-        size_t at = 0;
+        size_t at;
 
-        while (at < result->count && strcmp(result->found[at].name, spec->column[i].name) != 0)
-            at++;
-        if (at == result->count) {
-            fail_missing(result, spec->column[i].name, e);
+        if (!find_result(result, spec->column[i].name, &at, e))
             break;
-        }
         column[i] = spec->column[i];
         never_null[i] = result->found[at].never_null;
         if (i > 0)
