@@ -17,7 +17,7 @@ from maker import Maker
 # How both sides of a comparison show their values; the session of an export is the same by contract.
 SESSION = "-c timezone=UTC -c intervalstyle=iso_8601 -c datestyle=ISO -c bytea_output=hex -c extra_float_digits=1"
 
-SCHEMA = r"""
+SCHEMA = r'''
 CREATE TABLE numbered (n int PRIMARY KEY, label text, amount numeric(10,2), at timestamptz);
 INSERT INTO numbered SELECT n, 'number ' || n, n / 4.0, timestamptz '2024-01-01 00:00Z' + n * interval '1 hour' FROM generate_series(1, 9000) n;
 CREATE VIEW seen AS SELECT n, label FROM numbered WHERE n <= 100;
@@ -39,7 +39,7 @@ GRANT SELECT ON guarded TO exporter;
 CREATE FUNCTION twice(int) RETURNS int LANGUAGE sql AS 'SELECT $1 * 2';
 CREATE FUNCTION some_rows() RETURNS TABLE (n int, t text) LANGUAGE sql AS $$ VALUES (1, 'a'), (2, NULL) $$;
 CREATE FUNCTION writes() RETURNS int LANGUAGE sql AS $$ INSERT INTO nothing VALUES (1, 'x'); SELECT 1 $$;
-"""
+'''
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def definitions(tmp_path_factory, program, sources):
 
 @pytest.fixture(scope="module")
 def python(postgres, database):
-    with psycopg.connect(postgres.url(database=database), options=SESSION) as connection:
+    with psycopg.connect(postgres.url(database=database), options=SESSION, autocommit=True) as connection:
         yield connection
 
 
@@ -156,11 +156,13 @@ def test_type_equals_what_python_reads(kind, exported, python):
     if kind.ours in ("bytes", "json"):
         return
     cells = exported[kind.name]
+    # xml::text keeps the encoding that a declaration names, its output function does not.
+    shown = "textin(xml_out({}))" if kind.sql == "xml" else "{}::text"
     if kind.ours in ("date", "timestamp", "timestamptz"):
         # A year before 1 has another form in SQL.
         cells = [cell if cell is None or cell[0] not in "+-0" or "inf" in cell else None for cell in cells]
     read = python.execute(
-        f"SELECT count(*) FILTER (WHERE got IS NOT NULL), count(*) FILTER (WHERE got IS NOT NULL AND (got::{kind.sql})::text IS DISTINCT FROM {kind.name}::text) "
+        f"SELECT count(got), count(got) FILTER (WHERE {shown.format(f'(got::{kind.sql})')} IS DISTINCT FROM {shown.format(kind.name)}) "
         f"FROM unnest(%s::text[]) WITH ORDINALITY AS file (got, n) JOIN every USING (n)", (cells,)).fetchone()
     assert read == (sum(cell is not None for cell in cells), 0)
     assert read[0] >= len(kind.values) - 2
@@ -190,7 +192,7 @@ def test_any_numbers_and_times(definitions, postgres, database, copied):
     assert got_header == header == list(kinds) and len(got) == len(want) == 20000
     for mine, its in zip(got, want):
         for at, ours in enumerate(kinds.values()):
-            assert mine[at] == pgtypes.of_copy(ours, its[at]), (mine[0], header[at])
+            assert pgtypes.same(ours, mine[at], its[at]), (mine[0], header[at], mine[at], its[at])
 
 
 # --- a definition's type that is not the source's ---
@@ -258,7 +260,7 @@ MISFITS = [
     ("numeric as int64", "SELECT 1e30::numeric AS x", "int64", "out of range"),
     ("NaN as int32", "SELECT 'NaN'::float8 AS x", "int32", "out of range"),
     ("bool as date", "SELECT true AS x", "date", "bool"),
-    ("timestamptz as int64", "SELECT now() AS x", "int64", "int64"),
+    ("timestamptz as int64", "SELECT now() AS x", "int64", "bigint"),
     ("bytea as uuid", "SELECT 'a'::bytea AS x", "uuid", "uuid"),
     ("text as json", "SELECT '{a'::text AS x", "json", "json"),
     ("inet as double", "SELECT '10.0.0.1'::inet AS x", "double", "double"),
@@ -336,7 +338,7 @@ def test_a_query_may_be_written_in_many_ways(definitions, query):
     "SELECT 1 AS n) TO STDOUT; --", "SELECT 1 AS n FROM nowhere", "SELECT 1 AS n FROM numbered WHERE", "SELECT 1/0 AS n",
     "SELECT n FROM numbered FOR UPDATE", "COMMIT", "LISTEN x", "EXPLAIN SELECT 1", "SHOW work_mem", "BEGIN", "CALL nobody()", "LOCK numbered",
     "SELECT pg_catalog.set_config('transaction_read_only', 'off', true)::int AS n",
-    "SELECT lo_create(0)::int8 AS n", "SELECT nextval('pg_class')::int8 AS n", "SELECT FROM numbered",
+    "SELECT nextval('pg_class')::int8 AS n", "SELECT FROM numbered",
 ])
 def test_what_is_no_query_or_writes_is_refused(definitions, query, postgres, database):
     before = postgres.psql("SELECT count(*) FROM nothing; SELECT count(*) FROM pg_class; SELECT count(*) FROM pg_largeobject_metadata", database=database)
@@ -468,9 +470,10 @@ def test_sql_ascii_never_makes_a_broken_file(definitions, tmp_path):
         assert done.returncode != 0 and not path.exists() and not list(tmp_path.iterdir())
 
 
-def test_a_byte_that_is_no_character_never_makes_a_broken_file(definitions):
-    problem = definitions.problem("SELECT '\\351'::\"char\" AS c", ["c"])
-    assert problem["code"] in ("source-query", "encode-failed"), problem
+def test_a_byte_that_is_no_character(definitions, copied):
+    """The type "char" is a byte: from 128 on it is shown in octal digits."""
+    query = "SELECT '\\351'::\"char\" AS c, ARRAY['\\351'::\"char\"] AS cs"
+    assert csvfile.rows(definitions.query(query, ["c", "cs"])) == copied(query)
 
 
 # --- what else a file depends on ---
