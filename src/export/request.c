@@ -80,7 +80,8 @@ read_real(const TypeParam *param, const json_t *value, SourceParam *out, const c
     if (!json_is_number(value))
         return misses(word, detail, "wrong-type", "must be a number");
     out->as.real = json_number_value(value);
-    if (param->type == COLUMN_FLOAT && fabs(out->as.real) > (double)FLT_MAX)
+    /* 3.4028235e38 is FLT_MAX in its shortest digits, and a little more. */
+    if (param->type == COLUMN_FLOAT && isinf((float)out->as.real))
         return misses(word, detail, "out-of-range", "does not fit float");
     return in_bounds(param, out->as.real, word, detail);
 }
