@@ -1,110 +1,12 @@
 /* X-Forwarded-For as proxies write it; Forwarded: RFC 7239. */
 #include "api/auth.h"
 
-#include <arpa/inet.h>
 #include <netinet/in.h>
 #include <stdint.h>
 #include <string.h>
 
 #include "base/text.h"
-#include "net/url.h"
-
-/* All addresses are looked at as IPv6, IPv4 within ::ffff:0:0/96. */
-typedef struct {
-    uint8_t byte[16];
-} Address;
-
-typedef struct {
-    Address of;
-    unsigned bits;
-} Network;
-
-enum { IPV4_BITS = 96 };
-
-#define V4(a, b)                                                                                   \
-    {                                                                                              \
-        {                                                                                          \
-            [10] = 0xff, [11] = 0xff, [12] = (a), [13] = (b)                                       \
-        }                                                                                          \
-    }
-
-static const Network loopback[] = {{V4(127, 0), IPV4_BITS + 8}, {{{[15] = 1}}, 128}};
-
-static const Network private_networks[] = {
-    {V4(10, 0), IPV4_BITS + 8},
-    {V4(172, 16), IPV4_BITS + 12},
-    {V4(192, 168), IPV4_BITS + 16},
-    {V4(100, 64), IPV4_BITS + 10},
-    {{{0xfc}}, 7},
-    {{{0xfe, 0x80}}, 10},
-};
-
-static bool
-is_within(const Address *address, const Network *network)
-{
-    unsigned whole = network->bits / 8, rest = network->bits % 8;
-    uint8_t mask = (uint8_t)(0xff << (8 - rest));
-
-    return memcmp(address->byte, network->of.byte, whole) == 0 &&
-           (rest == 0 || ((address->byte[whole] ^ network->of.byte[whole]) & mask) == 0);
-}
-
-static bool
-is_within_any(const Address *address, const Network *network, size_t networks)
-{
-    for (size_t i = 0; i < networks; i++)
-        if (is_within(address, network + i))
-            return true;
-    return false;
-}
-
-static Address
-from_ipv4(const void *four_bytes)
-{
-    Address address = V4(0, 0);
-
-    memcpy(address.byte + 12, four_bytes, 4);
-    return address;
-}
-
-static bool
-is_ipv4(const Address *address)
-{
-    return is_within(address, &(Network){V4(0, 0), IPV4_BITS});
-}
-
-/* False: not an address of IP. */
-static bool
-from_socket(const struct sockaddr_storage *from, Address *address)
-{
-    if (from->ss_family == AF_INET) {
-        *address = from_ipv4(&((const struct sockaddr_in *)(const void *)from)->sin_addr);
-        return true;
-    }
-    if (from->ss_family == AF_INET6) {
-        memcpy(address->byte, &((const struct sockaddr_in6 *)(const void *)from)->sin6_addr, 16);
-        return true;
-    }
-    return false;
-}
-
-/* Without brackets or port. */
-static bool
-parse_bare(const char *text, size_t bytes, Address *address)
-{
-    char copy[INET6_ADDRSTRLEN];
-    struct in_addr four;
-
-    if (bytes == 0 || bytes >= sizeof copy || memchr(text, '\0', bytes))
-        return false;
-    memcpy(copy, text, bytes);
-    copy[bytes] = '\0';
-    if (inet_pton(AF_INET, copy, &four) == 1) {
-        *address = from_ipv4(&four);
-        return true;
-    }
-    return inet_pton(AF_INET6, copy, address->byte) == 1;
-}
+#include "net/address.h"
 
 /* ":80", or nothing. */
 static bool
@@ -123,33 +25,15 @@ parse_address(const char *text, size_t bytes, Address *address)
 {
     const char *end;
 
-    if (parse_bare(text, bytes, address))
+    if (address_parse(text, bytes, address))
         return true;
     if (bytes > 0 && text[0] == '[')
         return (end = memchr(text, ']', bytes)) &&
-               parse_bare(text + 1, (size_t)(end - text) - 1, address) && !is_ipv4(address) &&
-               is_port(end + 1, bytes - (size_t)(end + 1 - text));
+               address_parse(text + 1, (size_t)(end - text) - 1, address) &&
+               !address_is_ipv4(address) && is_port(end + 1, bytes - (size_t)(end + 1 - text));
     return (end = memchr(text, ':', bytes)) &&
-           parse_bare(text, (size_t)(end - text), address) && /* so it is IPv4 */
+           address_parse(text, (size_t)(end - text), address) && /* so it is IPv4 */
            is_port(end, bytes - (size_t)(end - text));
-}
-
-static char *
-write_address(const Address *address, char to[AUTH_PEER_BYTES])
-{
-    if (is_ipv4(address))
-        inet_ntop(AF_INET, address->byte + 12, to, AUTH_PEER_BYTES);
-    else
-        inet_ntop(AF_INET6, address->byte, to, AUTH_PEER_BYTES);
-    return to;
-}
-
-static bool
-is_private(const Address *address)
-{
-    return is_within_any(address, loopback, sizeof loopback / sizeof loopback[0]) ||
-           is_within_any(
-               address, private_networks, sizeof private_networks / sizeof private_networks[0]);
 }
 
 bool
@@ -171,8 +55,8 @@ auth_address_text(const struct sockaddr_storage *address, char to[AUTH_PEER_BYTE
 {
     Address plain;
 
-    if (from_socket(address, &plain))
-        return write_address(&plain, to);
+    if (address_of_socket(address, &plain))
+        return address_text(&plain, to);
     (void)text_copy(to, AUTH_PEER_BYTES, address->ss_family == AF_UNIX ? "unix" : "unknown");
     return to;
 }
@@ -182,9 +66,9 @@ auth_is_loopback(const struct sockaddr_storage *address)
 {
     Address plain;
 
-    if (!from_socket(address, &plain))
+    if (!address_of_socket(address, &plain))
         return address->ss_family == AF_UNIX;
-    return is_within_any(&plain, loopback, sizeof loopback / sizeof loopback[0]);
+    return address_is_loopback(&plain);
 }
 
 bool
@@ -192,30 +76,8 @@ auth_is_private(const struct sockaddr_storage *address)
 {
     Address plain;
 
-    return from_socket(address, &plain) ? is_private(&plain) : address->ss_family == AF_UNIX;
-}
-
-/* "10.0.0.1", "10.0.0.0/8", "fd00::/8". */
-static bool
-parse_network(const char *text, size_t bytes, Network *network)
-{
-    const char *slash = memchr(text, '/', bytes);
-    size_t address_bytes = slash ? (size_t)(slash - text) : bytes;
-    char bits_text[4] = "";
-    uint64_t bits;
-
-    if (!parse_bare(text, address_bytes, &network->of))
-        return false;
-    network->bits = 128;
-    if (!slash)
-        return true;
-    if (bytes - address_bytes - 1 >= sizeof bits_text)
-        return false;
-    memcpy(bits_text, slash + 1, bytes - address_bytes - 1);
-    if (!text_to_uint(bits_text, is_ipv4(&network->of) ? 32 : 128, &bits))
-        return false;
-    network->bits = (unsigned)bits + (is_ipv4(&network->of) ? IPV4_BITS : 0);
-    return true;
+    return address_of_socket(address, &plain) ? address_is_private(&plain)
+                                              : address->ss_family == AF_UNIX;
 }
 
 static bool
@@ -225,7 +87,7 @@ is_trusted(const Config *config, const Address *address)
         size_t bytes = strcspn(at, ",");
         Network network;
 
-        if (parse_network(at, bytes, &network) && is_within(address, &network))
+        if (network_parse(at, bytes, &network) && network_has(&network, address))
             return true;
         at += bytes + (at[bytes] == ',');
     }
@@ -237,7 +99,8 @@ auth_is_trusted_proxy(const Config *config, const struct sockaddr_storage *addre
 {
     Address plain;
 
-    return *config->trusted_proxies && from_socket(address, &plain) && is_trusted(config, &plain);
+    return *config->trusted_proxies && address_of_socket(address, &plain) &&
+           is_trusted(config, &plain);
 }
 
 AuthMode
@@ -276,24 +139,6 @@ is_listed(const char *list, const char *host, size_t bytes)
     return false;
 }
 
-/* A name that no public DNS can hand out, so no page from outside can stand under it. */
-static bool
-is_local_name(const char *host, size_t bytes)
-{
-    static const char *const suffixes[] = {
-        ".local", ".internal", ".svc", ".lan", ".cluster.local", NULL};
-
-    if (!memchr(host, '.', bytes))
-        return true;
-    for (const char *const *suffix = suffixes; *suffix; suffix++) {
-        size_t tail = strlen(*suffix);
-
-        if (bytes > tail && strncasecmp(host + bytes - tail, *suffix, tail) == 0)
-            return true;
-    }
-    return false;
-}
-
 static bool
 may_be_called(const Config *config, const char *host)
 {
@@ -305,7 +150,8 @@ may_be_called(const Config *config, const char *host)
     if (bytes > 1 && host[bytes - 1] == '.')
         bytes--;
     return bytes > 0 && *host != '[' &&
-           (is_local_name(host, bytes) || is_host_of(config->public_url, host, bytes) ||
+           /* no page from outside can stand under a local name */
+           (name_is_local(host, bytes) || is_host_of(config->public_url, host, bytes) ||
                is_listed(config->hosts, host, bytes));
 }
 
@@ -385,7 +231,7 @@ names_public(const char *const *forwarded_for)
         Address named;
 
         while (next_element(&at, ',', &text, &bytes))
-            if (bytes > 0 && (!parse_address(text, bytes, &named) || !is_private(&named)))
+            if (bytes > 0 && (!parse_address(text, bytes, &named) || !address_is_private(&named)))
                 return true;
     }
     return false;
@@ -413,7 +259,7 @@ names_public_for(const char *const *forwarded)
                 text++;
                 bytes -= 2;
             }
-            if (!parse_address(text, bytes, &named) || !is_private(&named))
+            if (!parse_address(text, bytes, &named) || !address_is_private(&named))
                 return true;
         }
     }
@@ -442,9 +288,9 @@ auth_may_ask(const Config *config, const AuthRequest *ask, char client[AUTH_PEER
     Address address;
 
     auth_address_text(ask->peer, client);
-    if (*config->trusted_proxies && from_socket(ask->peer, &address)) {
+    if (*config->trusted_proxies && address_of_socket(ask->peer, &address)) {
         find_client(config, ask->forwarded_for, &address);
-        write_address(&address, client);
+        address_text(&address, client);
     }
     if (mode == AUTH_OPEN)
         return true;

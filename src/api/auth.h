@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 
 #include "config/config.h"
+#include "net/address.h"
 
 typedef enum {
     AUTH_LOCAL,     /* listens on loopback: open, with the Host rule */
@@ -17,7 +18,7 @@ typedef enum {
 
 AuthMode auth_mode(const Config *config);
 
-enum { AUTH_PEER_BYTES = 64 };
+enum { AUTH_PEER_BYTES = ADDRESS_TEXT_BYTES };
 
 typedef struct {
     const struct sockaddr_storage *peer; /* of the connection */
@@ -37,7 +38,7 @@ bool auth_may_ask(
 /* IPv4 within IPv6 (::ffff:0:0/96) counts as what it is; a Unix socket as loopback. */
 bool auth_is_loopback(const struct sockaddr_storage *address);
 
-/* Loopback, RFC 1918, 100.64/10, fc00::/7, fe80::/10. */
+/* As address_is_private() has it. */
 bool auth_is_private(const struct sockaddr_storage *address);
 
 /* Is `client`, as auth_may_ask() found it, loopback or private, and nobody in X-Forwarded-For or
