@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <pwd.h>
 #include <sched.h>
 #include <signal.h>
 #include <spawn.h>
@@ -247,6 +248,17 @@ read_scope(void)
 
     name[bytes > 0 ? bytes : 0] = '\0';
     (void)snprintf(scope, sizeof scope, "%s %s", time_boot_id(), name);
+}
+
+const char *
+process_home(void)
+{
+    const char *home = getenv("HOME");
+    const struct passwd *user;
+
+    if (home && *home)
+        return home;
+    return (user = getpwuid(geteuid())) ? user->pw_dir : NULL;
 }
 
 const char *

@@ -55,6 +55,9 @@ uint64_t process_peak_bytes(void);
  * process for ever within one boot. 0 if there is none. */
 uint64_t process_born(pid_t pid);
 
+/* The user's folder: $HOME, else what the user database says; NULL: neither. Static. */
+const char *process_home(void);
+
 /* Where a pid means what it means to us: the boot's id (time.h), a blank, and the pid namespace
  * (pid_namespaces(7)). Containers have one each. Static. */
 const char *process_scope(void);

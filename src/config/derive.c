@@ -1,7 +1,7 @@
-#include <pwd.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "base/process.h"
 #include "base/text.h"
 #include "base/time.h"
 #include "config/config_in.h"
@@ -13,15 +13,12 @@ enum { RING_MAX = 4, RING_TEXT_BYTES_MIN = 32, HOST_BYTES = 128, RETRY_DELAYS_MA
 static const char *
 default_data_dir(Arena *arena, Err *e)
 {
-    const char *base = variable("XDG_DATA_HOME"), *home = variable("HOME");
-    const struct passwd *user;
+    const char *base = variable("XDG_DATA_HOME"), *home = process_home();
 
     if (geteuid() == 0)
         return "/var/lib/rowferry";
     if (base && base[0] == '/')
         return arena_printf(arena, e, "%s/rowferry", base);
-    if (!home && (user = getpwuid(geteuid())))
-        home = user->pw_dir;
     if (home && home[0] == '/')
         return arena_printf(arena, e, "%s/.local/share/rowferry", home);
     fail(e, CONFIG_INVALID, "data_dir: this user has no home; set --data-dir");

@@ -88,6 +88,12 @@ is_passed_on(const char *entry)
     static const char *const names[] = {"PATH", "TZ", "LANG", "LC_ALL", "HOME", "http_proxy",
         "https_proxy", "all_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY",
         "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR", "OPENSSL_CONF", "CREDENTIALS_DIRECTORY",
+        /* Where libpq finds its files and how it makes sure of a server; not whom it connects to,
+         * which the URL says, and no password, which would go to every source. */
+        "PGSERVICE", "PGSERVICEFILE", "PGSYSCONFDIR", "PGPASSFILE", "PGSSLMODE", "PGSSLROOTCERT",
+        "PGSSLCERT", "PGSSLKEY", "PGSSLCRL", "PGSSLCRLDIR", "PGSSLSNI", "PGSSLMINPROTOCOLVERSION",
+        "PGSSLMAXPROTOCOLVERSION", "PGCHANNELBINDING", "PGREQUIREPEER", "PGTARGETSESSIONATTRS",
+        "PGGSSENCMODE", "PGKRBSRVNAME", "KRB5_CONFIG", "KRB5CCNAME", "KRB5_CLIENT_KTNAME",
 #ifdef ROWFERRY_TESTING
         "ASAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS", "TSAN_OPTIONS", "LLVM_PROFILE_FILE",
         "GCOV_PREFIX", "GCOV_PREFIX_STRIP",

@@ -10,7 +10,7 @@
 #include "flow/builder.h"
 #include "source/source.h"
 
-enum { PG_COLUMNS_MAX = 256, PG_CONNECTIONS_MAX = 16 };
+enum { PG_COLUMNS_MAX = 256, PG_CONNECTIONS_MAX = 16, PG_ID_BYTES = 65 };
 
 /* --- bind.c: parameters of a query become text that no value can change --- */
 
@@ -53,26 +53,29 @@ bool pg_uuid_text(const uint8_t *data, size_t bytes, Buf *to) MUST_CHECK;
 /* --- url.c: what a URL means for libpq --- */
 
 typedef struct {
-    const char *const *keyword; /* NULL-ended, for PQconnectStartParams */
+    const char *const *keyword; /* NULL-ended, for PQconnectStartParams, without expand_dbname */
     const char *const *value;
+    char id[PG_ID_BYTES]; /* the same for the same words, and for no others */
 } PgParams;
 
 /*
- * libpq's keywords from a URL, with user and password of the source in front of the URL's, our own
- * limits (keep-alive, tcp_user_timeout), client_encoding, and TLS by default: verify-full with the
- * system's certificates, but `prefer` on loopback, private addresses and Unix sockets
- * (security.md 8). Memory from `task`. CONFIG_INVALID without a secret of it: not a libpq URL, a
- * key that is not allowed. Reads the environment as libpq does (PGSERVICE …).
+ * libpq's keywords from a URL, with user and password of the source in front of the URL's, and what
+ * is ours to say (keep-alive, client_encoding, application_name). TLS by default (security.md 8):
+ * verify-full, but libpq's own `prefer` where all hosts are Unix sockets, loopback, private
+ * addresses or local names, and what a service, PGSERVICE or PGSSLMODE say where there is one. The
+ * system's certificates are trusted where nobody names others and ~/.postgresql/root.crt is not
+ * there. Memory from `task`. CONFIG_INVALID, without a secret of the URL: as pg_judge_url.
  */
 bool pg_params(const SourceSpec *spec, Arena *task, PgParams *params, Err *e) MUST_CHECK;
 
-/* SourceKind.judge */
+/* SourceKind.judge. CONFIG_INVALID: not a URL of libpq's, or one that sets what it may not. */
 bool pg_judge_url(const char *url, Err *e) MUST_CHECK;
 
 /* --- session.c: one connection, inside one transaction that only reads --- */
 
 typedef struct {
-    PGconn *conn; /* NULL: closed */
+    PGconn *conn;         /* NULL: closed */
+    char id[PG_ID_BYTES]; /* of the words that it was made with */
     const SourceSpec *spec;
     Watch *watch;
     int64_t statement_ms; /* limit that the server keeps for each statement; 0: none */

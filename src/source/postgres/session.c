@@ -26,7 +26,10 @@ enum {
 };
 
 /* The connection that this process keeps between two runs: idle, in no transaction. */
-static PGconn *kept;
+static struct {
+    PGconn *conn;
+    char id[PG_ID_BYTES]; /* of what it was made with */
+} kept;
 
 /* --- errors --- */
 
@@ -371,32 +374,6 @@ await_connection(PgSession *s, Err *e)
     return PQsetnonblocking(s->conn, 1) == 0 || pg_session_fail(s, NULL, "connecting", e);
 }
 
-static const char *
-find_value(const PGconn *conn, const PQconninfoOption *option, const char *keyword)
-{
-    (void)conn;
-    for (; option->keyword; option++)
-        if (strcmp(option->keyword, keyword) == 0)
-            return option->val;
-    return NULL;
-}
-
-/* Was this connection made with these words? */
-static bool
-is_made_with(PGconn *conn, const PgParams *params)
-{
-    PQconninfoOption *options = PQconninfo(conn);
-    bool same = options != NULL;
-
-    for (size_t i = 0; same && params->keyword[i]; i++) {
-        const char *value = find_value(conn, options, params->keyword[i]);
-
-        same = strcmp(value ? value : "", params->value[i] ? params->value[i] : "") == 0;
-    }
-    PQconninfoFree(options);
-    return same;
-}
-
 /* A server that went away has said so, or at least closed its side. */
 static bool
 is_alive(PGconn *conn)
@@ -412,10 +389,11 @@ connect_session(PgSession *s, bool may_be_kept, Arena *task, Err *e)
 
     if (!pg_params(s->spec, task, &params, e))
         return false;
-    if (may_be_kept && kept) {
-        if (is_made_with(kept, &params) && is_alive(kept)) {
-            s->conn = kept;
-            kept = NULL;
+    memcpy(s->id, params.id, sizeof s->id);
+    if (may_be_kept && kept.conn) {
+        if (strcmp(kept.id, s->id) == 0 && is_alive(kept.conn)) {
+            s->conn = kept.conn;
+            kept.conn = NULL;
             return true;
         }
         pg_session_let_go();
@@ -620,7 +598,8 @@ pg_session_close(PgSession *s, bool keeps)
         cancel(s->conn);
     if (keeps && s->ends && !s->runs && has_ended(s)) {
         pg_session_let_go();
-        kept = s->conn;
+        kept.conn = s->conn;
+        memcpy(kept.id, s->id, sizeof kept.id);
     } else {
         PQfinish(s->conn);
     }
@@ -630,6 +609,6 @@ pg_session_close(PgSession *s, bool keeps)
 void
 pg_session_let_go(void)
 {
-    PQfinish(kept);
-    kept = NULL;
+    PQfinish(kept.conn);
+    kept.conn = NULL;
 }
