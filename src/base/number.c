@@ -48,6 +48,15 @@ number_uint(uint64_t n, char *to)
     unsigned digits = n < 10 ? 1 : count_digits(n);
     char *at = to + digits;
 
+    /* Eight digits at a time, whose divisions need not wait for each other. */
+    while (n >= 100000000) {
+        unsigned low = (unsigned)(n % 100000000);
+
+        n /= 100000000;
+        at -= 8;
+        number_four(low / 10000, at);
+        number_four(low % 10000, at + 4);
+    }
     while (n >= 100) {
         at -= 2;
         number_two((unsigned)(n % 100), at);
@@ -300,6 +309,13 @@ has_few_decimals(double x, uint64_t *digits, int *exponent)
 
     if (x >= 1e15 || x < 1e-3)
         return false;
+    /* With at most six decimals x * 10^6 is whole, but for what two roundings change. */
+    if (x < 1e9) {
+        double scaled = x * 1e6;
+
+        if (fabs(scaled - (double)(int64_t)(scaled + 0.5)) > scaled * 0x1p-50)
+            return false;
+    }
     for (int k = 0; k <= 6; k++) {
         double scaled = x * power[k];
         int64_t whole = (int64_t)(scaled + 0.5);

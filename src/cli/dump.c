@@ -279,9 +279,11 @@ run(Cli *c, const ExportRequest *request, Output *out, ExportResult *result, Are
 
     if (!source)
         return fail(e, SOURCE_UNAVAILABLE, "there is no source %s", request->type->source);
-    return local_demo(c, source, e) &&
-           plan_make(request, source, c->kinds, NULL, NULL, NULL, &mark, task, &plan, e) &&
-           export_into(&plan, &out->base, &watch.base, task, result, e);
+    if (!local_demo(c, source, e) ||
+        !plan_make(request, source, c->kinds, NULL, NULL, NULL, &mark, task, &plan, e))
+        return false;
+    plan.hashes = c->json; /* nobody else is told */
+    return export_into(&plan, &out->base, &watch.base, task, result, e);
 }
 
 /* A device or a pipe that is there already is written to as it is. */

@@ -103,7 +103,7 @@ export_into(
     const ExportPlan *plan, Sink *sink, Watch *watch, Arena *task, ExportResult *result, Err *e)
 {
     Ahead ahead;
-    Sink *hashed = NULL, *coded = NULL;
+    Sink *hashed = sink, *coded = NULL;
     bool ok = false;
 
     *result = (ExportResult){0};
@@ -112,14 +112,15 @@ export_into(
         goto out;
     if (!(ahead.source = plan->source->open(&plan->spec, &ahead.watch, task, e)))
         goto out;
-    if (!(hashed = digest_open(sink, task, e)))
+    if (plan->hashes && !(hashed = digest_open(sink, task, e)))
         goto out;
     if (!(coded = plan->codec->open(hashed, task, e)))
         goto out;
     if (!(ok = encode(plan, &ahead, coded, watch, task, result, e)))
         goto out;
     result->stored_bytes = sink->bytes_in;
-    result->sha256 = digest_hex(hashed);
+    if (plan->hashes)
+        result->sha256 = digest_hex(hashed);
 out:
     if (!ok)
         sink_abort(coded ? coded : hashed ? hashed : sink);

@@ -9,7 +9,7 @@ typedef struct {
     uint64_t rows;
     uint64_t raw_bytes;       /* before the codec */
     uint64_t stored_bytes;    /* the object's size */
-    const char *sha256;       /* of the object; task arena */
+    const char *sha256;       /* of the object; task arena; NULL: not asked for */
     const char *sealed;       /* storage.h; task arena */
     int64_t snapshot_wall_us; /* 0: unknown */
 } ExportResult;

@@ -24,6 +24,7 @@ plan_make(const ExportRequest *request, const ConfigSource *source, const Kinds 
         .key = key,
         .mark = *mark,
         .row_limit = request->row_limit,
+        .hashes = true,
     };
     plan->spec.query = query;
     plan->spec.param = request->param;

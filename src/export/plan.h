@@ -19,6 +19,7 @@ typedef struct {
     const char *key;
     Upload mark;
     uint64_t row_limit; /* ROW_LIMIT above; 0: none */
+    bool hashes;        /* export_into: tell the SHA-256, too; export_run always does */
 } ExportPlan;
 
 /* `source`, `storage` and what they point to outlive the plan. SOURCE_UNAVAILABLE when no driver
