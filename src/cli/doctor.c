@@ -407,6 +407,25 @@ never_ends(Watch *w)
     return false;
 }
 
+/* The rights behind the login. */
+static void
+review_source(
+    Doctor *d, const SourceKind *kind, const SourceSpec *spec, Watch *watch, const char *name)
+{
+    static const LocalVerdict verdicts[] = {
+        [SOURCE_GOOD] = LOCAL_GOOD, [SOURCE_UNWISE] = LOCAL_WARNING, [SOURCE_UNSAFE] = LOCAL_BAD};
+    SourceFinding found[SOURCE_FINDINGS_MAX];
+    size_t count = 0;
+    Err why = {0};
+
+    if (!kind->review)
+        return;
+    if (!kind->review(spec, watch, d->cli->arena, found, &count, &why))
+        say_err(d, name, spec->name, &why, NULL);
+    for (size_t i = 0; i < count; i++)
+        say(d, verdicts[found[i].verdict], name, found[i].fix, "%s", found[i].text);
+}
+
 static bool
 check_source(Doctor *d, const ConfigSource *source)
 {
@@ -433,6 +452,7 @@ check_source(Doctor *d, const ConfigSource *source)
     }
     say(d, LOCAL_GOOD, name, NULL, "%s%s, %" PRId64 " ms", kind->name,
         source->is_demo ? ", the demo database (no URL is set)" : "", time_now_ms() - started_ms);
+    review_source(d, kind, &spec, &watch, name);
     return true;
 }
 

@@ -138,6 +138,11 @@ bool pg_session_fail(PgSession *s, const PGresult *result, const char *doing, Er
 /* Why the watch ends this. Always false. */
 bool pg_session_say_why(PgSession *s, Err *e);
 
+/* --- review.c: SourceKind.review --- */
+
+bool pg_review(const SourceSpec *spec, Watch *watch, Arena *arena, SourceFinding *found,
+    size_t *count, Err *e) MUST_CHECK;
+
 /* --- types.c: which of a query's columns become which of ours, and how --- */
 
 /* How a value's bytes are read. */

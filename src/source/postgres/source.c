@@ -504,6 +504,7 @@ const SourceKind source_postgres = {
     .next = pg_next,
     .close = pg_close,
     .check = pg_check,
+    .review = pg_review,
     .let_go = pg_session_let_go,
 };
 
