@@ -100,11 +100,17 @@ local_fix(const Config *config, const char *source, const Err *why)
                "show` "
                "says where the URL comes from";
     case ERR_SOURCE_AUTH:
-        return "set the source's user and password (password_file keeps it out of the environment)";
+        return "set the source's user and password (password_file keeps it out of the "
+               "environment); the database's name must be right, and the server must let this "
+               "user in from here";
     case ERR_SOURCE_QUERY:
         return "the query of the definition must be one SELECT that yields each of its columns, by "
-               "name";
+               "name, from tables that are there and that this user may read";
     case ERR_SOURCE_TIMEOUT:
+        return "are host and port right, and does no firewall swallow what is sent there?";
+    case ERR_SOURCE_CONFLICT:
+        return "try again: something else was in the way (on a standby: "
+               "max_standby_streaming_delay, hot_standby_feedback)";
     case ERR_QUERY_TIMEOUT:
         return "the first row took longer than 10 s: does the query have the indexes it wants?";
     case ERR_STORAGE_FULL:

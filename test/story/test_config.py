@@ -49,7 +49,7 @@ WRONG_FILES = [
     ("unknown source key", "sources:\n  shop:\n    url: sqlite:/a\n    uri: x\n", ":4: sources.shop.uri", "url"),
     ("no url", "sources:\n  shop: { user: a }\n", ":2: sources.shop", "url"),
     ("bad source name", "sources:\n  Shop!: { url: 'sqlite:/a' }\n", ":2", "name"),
-    ("unknown scheme", "sources:\n  shop: { url: 'oracle://a' }\n", ":2: sources.shop.url", "only for sqlite:"),
+    ("unknown scheme", "sources:\n  shop: { url: 'oracle://a' }\n", ":2: sources.shop.url", "only for postgresql:"),
     ("tab", "sources:\n\tshop: { url: 'sqlite:/a' }\n", ":2: ", "a tab"),
     ("relative source", "sources:\n  shop: { url: 'sqlite:' }\n", "sources.shop", ""),
     ("bad cron", "cleanup_schedule: 61 * * * *\n", ":1: cleanup_schedule", "minute"),

@@ -198,7 +198,8 @@ pg_review(
         alone.timeout_ms = REVIEW_MS;
     if (!pg_session_open(&session, &alone, watch, &none, NULL, false, arena, e))
         return false;
-    ok = review_role(&r, &may_all) && (may_all || (review_memberships(&r) && review_grants(&r)));
+    ok = review_role(&r, &may_all) && (may_all || (review_memberships(&r) && review_grants(&r))) &&
+         pg_session_settle(&session, e);
     pg_session_close(&session, false);
     return ok && e->links == 0;
 }

@@ -479,20 +479,20 @@ pg_check(const SourceSpec *spec, Watch *watch, Err *e)
     Arena *arena = arena_new(CHECK_BYTES_MAX);
     PGresult *answer = NULL;
     PgSession session;
+    bool ok = false;
 
     if (!arena)
         return fail(e, MEMORY_LIMIT, "no memory for a check");
     if (alone.timeout_ms == 0)
         alone.timeout_ms = CHECK_MS;
-    if (pg_session_open(&session, &alone, watch, &none, NULL, true, arena, e)) {
+    if (pg_session_open(&session, &alone, watch, &none, NULL, false, arena, e)) {
         answer = pg_session_ask(&session, "SELECT 1", 0, NULL, e);
-        if (answer && pg_session_settle(&session, e))
-            pg_session_end(&session);
-        pg_session_close(&session, true);
+        ok = answer && pg_session_settle(&session, e);
+        pg_session_close(&session, false);
     }
     PQclear(answer);
     arena_free(arena);
-    return answer && e->links == 0;
+    return ok;
 }
 
 const SourceKind source_postgres = {
