@@ -139,8 +139,8 @@ json_t *config_to_json(const Config *config);
 const Config *config_from_json(const json_t *value, Arena *process, Err *e) MUST_CHECK;
 
 /* NAME=value list for a role that we start, NULL-ended: what flags and variables said (what the
- * file says the role reads there itself, so that SIGHUP reaches it), PATH, TZ, LANG, HOME, proxy
- * and OpenSSL variables, nothing else. */
+ * file says the role reads there itself, so that SIGHUP reaches it), PATH, TZ, LANG, HOME, proxy,
+ * OpenSSL and some of libpq's variables, nothing else. */
 const char *const *config_environment(const Config *config, Arena *process, Err *e) MUST_CHECK;
 
 /* The part of that list which is no option: for a child, which gets everything else over its

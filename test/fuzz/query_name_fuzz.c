@@ -1,5 +1,6 @@
 /*
- * Any text: what is found are names behind a dollar, one after the other, and what comes behind a
+ * Any text: tokens follow each other, with nothing but blanks and comments between them; what is
+ * found are names behind a dollar, one after the other, and what comes behind a
  * name does not change that it is one.
  */
 #include <stdint.h>
@@ -35,6 +36,17 @@ note(const char *name, size_t count, size_t at, void *with)
     seen->names++;
 }
 
+static void
+check_tokens(const char *query, QueryLanguage language)
+{
+    QueryToken token = {.at = query};
+
+    for (const char *end = query; query_token(end, language, &token); end = token.at + token.bytes)
+        if (token.at < end || token.bytes == 0 || memchr(token.at, '\0', token.bytes) ||
+            (token.kind != QUERY_QUOTED && memchr(token.at, ' ', token.bytes)))
+            abort();
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
@@ -45,6 +57,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     for (QueryLanguage language = QUERY_SQL; language <= QUERY_CYPHER; language++) {
         Seen all = {.query = query};
 
+        check_tokens(query, language);
         query_names(query, language, note, &all);
         for (size_t i = 0; i < all.names && i < NAMES_MAX; i++) {
             Seen some = {.query = query};
