@@ -384,7 +384,7 @@ def test_bodies_that_are_no_requests(service, log, untouched, name, body):
 
 @pytest.mark.parametrize("unit", ["'", "\\", "\\'", "$$", "é", "'; DELETE FROM canary; --"])
 def test_long_values(plain, service, log, python, untouched, unit):
-    """As long as a request may be, by HTTP and by hand; 1 MB is too long for both, and told."""
+    """As long as a request may be, by HTTP and by hand."""
     value = (unit * 30000)[:9000 if unit == "é" else 30000]
     assert len(json.dumps(value)) < 64000
     place = log.end()
@@ -395,14 +395,37 @@ def test_long_values(plain, service, log, python, untouched, unit):
         definition = plain.write("long", "SELECT n, v FROM hostile WHERE v = $value", ["n", "v"], params={"value": {"type": "text"}})
         assert csvfile.rows(plain.file(definition, {"value": value})) == [["n", "v"], ["100000", value]]
         assert csvfile.rows(plain.file(definition, {"value": value[:-1]})) == [["n", "v"]]
-        million = unit * (1000000 // len(unit))
-        done = plain.dump(definition, {"value": million}, expect=None)
-        assert (done.returncode == 0 and csvfile.rows(done.stdout) == [["n", "v"]]) or (done.returncode != 0 and done.stdout == b""), done.stderr[:500]
+        # As text of a request 1 MB is refused, and told.
+        done = plain.dump(definition, {"value": unit * (1000000 // len(unit))}, expect=None)
+        assert done.returncode == 2 and done.stdout == b"" and b"longer than 65536 bytes" in done.stderr, done.stderr[:500]
     finally:
         python.execute("DELETE FROM hostile WHERE n = 100000")
         python.commit()
     assert {text for text, _ in log.since(place, "plain") if text.startswith("COPY")} == {
         text for text, _ in log.since(place, "backslashes") if text.startswith("COPY")}
+
+
+@pytest.mark.parametrize("unit", ["'", "\\", "\\'", "$$", "é", "'; DELETE FROM canary; --"])
+def test_a_megabyte(plain, log, python, untouched, unit):
+    """By the command line, where a word may have 128 KiB."""
+    pieces = [(unit * 125000).encode()[:120000].decode(errors="ignore") for _ in range(9)]
+    python.execute("INSERT INTO hostile VALUES (100000, %s)", ("".join(pieces),))
+    python.commit()
+    try:
+        definition = plain.write("megabyte", "SELECT n, v FROM hostile WHERE v = " + " || ".join(f"$p{i}" for i in range(1, 10)), ["n", "v"],
+                                 params={f"p{i}": {"type": "text"} for i in range(1, 10)})
+        seen = []
+        for given in (pieces, ["x"] * 9):
+            place = log.end()
+            words = [word for i, piece in enumerate(given, 1) for word in ("-p", f"p{i}={piece}")]
+            done = plain.run("dump", "megabyte", "--types", definition, *words)
+            assert done.returncode == 0, done.stderr[:500]
+            assert csvfile.rows(done.stdout)[1:] == ([["100000", "".join(pieces)]] if given is pieces else [])
+            seen.append([text for text, _ in log.since(place, "plain")])
+        assert seen[0] == seen[1]
+    finally:
+        python.execute("DELETE FROM hostile WHERE n = 100000")
+        python.commit()
 
 
 def test_many_at_once(service, python, untouched):
