@@ -47,10 +47,12 @@ static json_t *
 show_source(const QueueSource *source)
 {
     char at[TIME_TEXT_BYTES];
-    json_t *shown = json_pack("{s:b, s:I, s:s}", "ok", (int)!*source->code, "ms",
-        (json_int_t)source->took_ms, "checked_at", time_rfc3339_ms(source->checked_us, at));
+    json_t *shown = json_pack("{s:b, s:s}", "ok", (int)!*source->code, "checked_at",
+        time_rfc3339_ms(source->checked_us, at));
     ErrCode code = err_code_of(source->code);
 
+    if (source->took_ms >= 0)
+        json_object_set_new(shown, "ms", json_integer(source->took_ms));
     if (*source->code) {
         json_object_set_new(shown, "code", json_string(source->code));
         json_object_set_new(

@@ -245,7 +245,7 @@ typedef bool QueueTotalVisit(const char *series, double value, void *with);
 typedef struct {
     const char *name;
     const char *code; /* err_name; "": all is well */
-    int64_t took_ms;
+    int64_t took_ms;  /* -1: it was not tried, for an export was reading it */
     int64_t checked_us;
 } QueueSource;
 

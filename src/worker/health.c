@@ -1,7 +1,8 @@
 /*
  * Whether the sources can be reached. The api may not know how to (security.md 6), so a worker has
  * a child try each of them when it starts, after a reload, and then every minute, one after the
- * other; what comes of it is logged when it changes, and noted in the queue for whoever asks.
+ * other, unless an export reads it just then; what comes of it is logged when it changes, and noted
+ * in the queue for whoever asks.
  *
  * A child that tries a source has no task, and ends that when one needs it.
  */
@@ -80,7 +81,7 @@ is_to_come(const Worker *w, const ConfigSource *source)
     return source->is_demo && access(w->config->demo_path, F_OK) != 0;
 }
 
-static bool
+static void
 try_source(Worker *w, size_t number, Place *place, int64_t now_ms)
 {
     json_t *run =
@@ -91,11 +92,10 @@ try_source(Worker *w, size_t number, Place *place, int64_t now_ms)
 
     json_decref(run);
     if (!ok) /* that child is about to die */
-        return false;
+        return;
     w->tries = place;
     w->tried = number;
     w->try_is_void = false;
-    return true;
 }
 
 static void
@@ -105,32 +105,6 @@ set_next(Worker *w)
     for (size_t i = 0; i < w->config->sources; i++)
         if (w->health[i].due_ms < w->health_ms)
             w->health_ms = w->health[i].due_ms;
-}
-
-void
-health_look(Worker *w, int64_t now_ms)
-{
-    Place *place;
-
-    if (w->health_ms > now_ms || w->tries || w->stop != STOP_NOT || !(place = find_idle(w, now_ms)))
-        return;
-    for (size_t i = 0; i < w->config->sources && !w->tries; i++) {
-        bool waits = is_to_come(w, &w->config->source[i]);
-
-        if (w->health[i].due_ms > now_ms)
-            continue;
-        w->health[i].due_ms = now_ms + worker_jitter(waits ? NET_MS : AGAIN_MS);
-        if (!waits && !try_source(w, i, place, now_ms))
-            break;
-    }
-    set_next(w);
-}
-
-/* Says something of the child, and nothing of the source. */
-static bool
-is_no_word(ErrCode code)
-{
-    return code == ERR_GIVEN_BACK || code == ERR_WORKER_LOST || code == ERR_MEMORY_LIMIT;
 }
 
 static void
@@ -148,13 +122,72 @@ note(Worker *w, const ConfigSource *source, Health *health, const Err *why, int6
     health->is_known = true;
     health->code = why->code;
     if (changed && why->code == ERR_NONE)
-        log_event(LOG_INFO, "source.reachable", log_text("source", source->name),
-            log_number("duration_ms", took_ms));
+        log_event(LOG_INFO, "source.reachable", log_text("source", source->name));
     else if (changed)
         log_event(LOG_WARNING, "source.unreachable", log_text("source", source->name),
             log_number("duration_ms", took_ms), log_err(why));
     if (lease_is_up(w) && !w->queue_kind->note_source(w->queue, &word, &e))
         lease_failed(w, &e);
+}
+
+/* A source that gives rows needs no further connection to show that it is there. */
+typedef enum { UNUSED, ASKED, GIVES_ROWS } Use;
+
+static Use
+use_of(const Worker *w, const ConfigSource *source)
+{
+    Use use = UNUSED;
+
+    for (const Task *t = w->task; t < w->task + w->tasks; t++)
+        if (t->step == STEP_RUNS && !t->is_sweep && strcmp(t->record.source, source->name) == 0)
+            use = t->has_first_row ? GIVES_ROWS : use == UNUSED ? ASKED : use;
+    return use;
+}
+
+/* False: it needs a child, and there is none. */
+static bool
+look_at(Worker *w, size_t number, Place *place, int64_t now_ms)
+{
+    const ConfigSource *source = &w->config->source[number];
+    Health *health = &w->health[number];
+    Use use = use_of(w, source);
+    const Err none = {0};
+
+    if (use == GIVES_ROWS) {
+        health->due_ms = now_ms + worker_jitter(EVERY_MS);
+        note(w, source, health, &none, -1);
+    } else if (use == ASKED || is_to_come(w, source)) {
+        health->due_ms = now_ms + worker_jitter(use == ASKED ? AGAIN_MS : NET_MS);
+    } else if (!place || w->tries) {
+        return false;
+    } else {
+        health->due_ms = now_ms + worker_jitter(AGAIN_MS);
+        try_source(w, number, place, now_ms);
+    }
+    return true;
+}
+
+void
+health_look(Worker *w, int64_t now_ms)
+{
+    Place *place;
+    bool all = true;
+
+    if (w->health_ms > now_ms || w->stop != STOP_NOT)
+        return;
+    place = find_idle(w, now_ms);
+    for (size_t i = 0; i < w->config->sources; i++)
+        if (w->health[i].due_ms <= now_ms)
+            all = look_at(w, i, place, now_ms) && all;
+    if (all)
+        set_next(w);
+}
+
+/* Says something of the child, and nothing of the source. */
+static bool
+is_no_word(ErrCode code)
+{
+    return code == ERR_GIVEN_BACK || code == ERR_WORKER_LOST || code == ERR_MEMORY_LIMIT;
 }
 
 void

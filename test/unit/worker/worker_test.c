@@ -221,6 +221,7 @@ set_up(void **state)
     assert_int_equal(mkdir(types_dir, 0700), 0);
     write_type("tiny", "", NUMBERS("10") " SELECT n FROM c");
     write_type("endless", "", NUMBERS("100000000000") " SELECT count(*) AS n FROM c");
+    write_type("rows", "", NUMBERS("100000000000") " SELECT n FROM c");
     write_type("alone", "concurrency: 1\n", NUMBERS("200000") " SELECT count(*) AS n FROM c");
     arena = arena_new(64 << 20);
     if (!(config = config_load(&args, arena, &e)) || !config_prepare_data(config, arena, &e) ||
@@ -835,6 +836,23 @@ test_sources_are_tried(void **state)
     assert_false(is_logged("source."));
 }
 
+/* What gives rows is there: it is not tried beside the export. */
+static void
+test_a_source_in_use(void **state)
+{
+    (void)state;
+    write_file(dir, "source-down", "");
+    start_worker("2");
+    wait_for_word("graph", "source-unavailable");
+    put("t-1", "rows");
+    wait_for_log("export.first_row");
+    kill(worker, SIGHUP);
+    wait_for_word("graph", "");
+    cancel("t-1");
+    (void)wait_for_phase("t-1", QUEUE_CANCELLED);
+    stop_worker(SIGTERM, 0);
+}
+
 /* A source that does not answer holds no task of another up. */
 static void
 test_tasks_come_first(void **state)
@@ -909,6 +927,7 @@ main(int argc, char **argv)
         EACH(test_many),
         EACH(test_quick_behind_slow),
         EACH(test_sources_are_tried),
+        EACH(test_a_source_in_use),
         EACH(test_tasks_come_first),
         EACH(test_a_source_that_hangs),
         EACH(test_wrong_start),
