@@ -30,7 +30,8 @@ class Definitions:
 
     def run(self, command, *words, **more):
         environment = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "LANG": "C.UTF-8"}
-        done = subprocess.run([self.program, command, "--config", self.config, "--data-dir", self.folder / "data", *words],
+        done = subprocess.run([self.program, command, "--config", self.config, "--data-dir", self.folder / "data",
+                               *words],
                               capture_output=True, timeout=DUMP_SECONDS, env=environment, **more)
         for word in (b"Sanitizer", b"runtime error:", b"Assertion"):
             assert word not in done.stderr, done.stderr.decode(errors="replace")

@@ -44,10 +44,13 @@ def _kind(name, sql, ours, *values, unread=()):
 
 
 _LONG = "9" * 500 + "." + "123456789" * 55 + "12345"
-_TEXTS = ("", " ", "plain", 'a,"b"', "line\r\nend", "\ttab\x01\x7f", "é€😀", "NULL", "\\N", "\\.", "'; DROP TABLE every; --",
+_TEXTS = ("", " ", "plain", 'a,"b"', "line\r\nend", "\ttab\x01\x7f", "é€😀", "NULL", "\\N", "\\.",
+          "'; DROP TABLE every; --",
           "=1+1", "true", "x" * 70000, '"', "ends in \\")
-_POINTS = ("-infinity", "0001-01-01 00:00:00", "1969-12-31 23:59:59.999999", "1970-01-01 00:00:00", "1999-12-31 23:59:59.9",
-           "2000-01-01 00:00:00", "2000-01-01 00:00:00.000001", "2024-02-29 12:00:00.5", "9999-12-31 23:59:59.999999", "infinity")
+_POINTS = ("-infinity", "0001-01-01 00:00:00", "1969-12-31 23:59:59.999999", "1970-01-01 00:00:00",
+           "1999-12-31 23:59:59.9",
+           "2000-01-01 00:00:00", "2000-01-01 00:00:00.000001", "2024-02-29 12:00:00.5", "9999-12-31 23:59:59.999999",
+           "infinity")
 _FAR = ("4714-11-24 00:00:00 BC", "0044-03-15 10:00:00 BC", "0001-12-31 23:59:59.999999 BC", "10000-01-01 00:00:00",
         "12024-07-01 01:02:03.004", "294246-12-31 23:59:59.999999", "-infinity", "infinity")
 
@@ -55,19 +58,24 @@ KINDS = (
     _kind("c_bool", "bool", "bool", "t", "f"),
     _kind("c_int2", "smallint", "int16", "-32768", "-1", "0", "9", "10", "32767"),
     _kind("c_int4", "integer", "int32", "-2147483648", "-99", "0", "100", "2147483647"),
-    _kind("c_int8", "bigint", "int64", "-9223372036854775808", "-1000000000000", "0", "9007199254740993", "9223372036854775807"),
+    _kind("c_int8", "bigint", "int64", "-9223372036854775808", "-1000000000000", "0", "9007199254740993",
+          "9223372036854775807"),
     _kind("c_oid", "oid", "int64", "0", "4294967295"),
-    _kind("c_numeric", "numeric", "decimal", "0", "-0.0", "1", "-1", "0.1", "10000", "9999.9999", "10000.0000", "0.00001", "0.000000000000",
+    _kind("c_numeric", "numeric", "decimal", "0", "-0.0", "1", "-1", "0.1", "10000", "9999.9999", "10000.0000",
+          "0.00001", "0.000000000000",
           "12345678901234567890123456789.123456789", "1e40", "-1e-40", "1.50", "100", "0.00010000", "1e131071",
           _LONG, "-" + _LONG, "NaN", "Infinity", "-Infinity", "0." + "0" * 999 + "1", "1e-16383"),
     _kind("c_numeric_12_3", "numeric(12,3)", "decimal", "0", "1", "-123456789.999", "0.0005", "NaN"),
     _kind("c_numeric_5_m2", "numeric(5,-2)", "decimal", "0", "149", "-1234567", "9999949"),
     _kind("c_numeric_2_6", "numeric(2,6)", "decimal", "0.000099", "-0.000012", "0"),
     _kind("c_numeric_1000", "numeric(1000,500)", "decimal", "0", "1", "-" + "9" * 500 + "." + "1" * 500),
-    _kind("c_float4", "real", "float", "0", "-0", "1", "-1.5", "0.1", "16777216", "1e10", "3.4028235e38", "1.17549435e-38", "1e-45",
+    _kind("c_float4", "real", "float", "0", "-0", "1", "-1.5", "0.1", "16777216", "1e10", "3.4028235e38",
+          "1.17549435e-38", "1e-45",
           "-1e-40", "123456.79", "0.0001", "0.00001", "NaN", "Infinity", "-Infinity"),
-    _kind("c_float8", "double precision", "double", "0", "-0", "1", "0.1", "0.30000000000000004", "1e15", "9999999999999998", "1e16",
-          "1e17", "1.7976931348623157e308", "2.2250738585072014e-308", "5e-324", "-4.9e-322", "123456789012345.67", "0.0001", "0.00001",
+    _kind("c_float8", "double precision", "double", "0", "-0", "1", "0.1", "0.30000000000000004", "1e15",
+          "9999999999999998", "1e16",
+          "1e17", "1.7976931348623157e308", "2.2250738585072014e-308", "5e-324", "-4.9e-322", "123456789012345.67",
+          "0.0001", "0.00001",
           "1e22", "1e23", "NaN", "Infinity", "-Infinity"),
     _kind("c_text", "text", "text", *_TEXTS),
     _kind("c_varchar", "varchar(5)", "text", "", "abc  ", "é€😀ab", " "),
@@ -78,29 +86,38 @@ KINDS = (
     _kind("c_citext", "citext", "text", "Abc", ""),
     _kind("c_bytea", "bytea", "bytes", "", "\\x00", "\\x0001ff00", "\\x27225c0a", "\\x" + "00ff27" * 5000),
     _kind("c_date", "date", "date", "0001-01-01", "1969-12-31", "1970-01-01", "2000-02-29", "2024-12-31", "9999-12-31",
-          unread=("4714-11-24 BC", "0044-03-15 BC", "0001-12-31 BC", "10000-01-01", "5874897-12-31", "-infinity", "infinity")),
+          unread=("4714-11-24 BC", "0044-03-15 BC", "0001-12-31 BC", "10000-01-01", "5874897-12-31", "-infinity",
+                  "infinity")),
     _kind("c_time", "time", "time", "00:00:00", "12:34:56", "12:34:56.1", "23:59:59.999999", unread=("24:00:00",)),
-    _kind("c_timetz", "timetz", "text", "00:00:00+00", "12:34:56.1+02", "23:59:59.999999-15:59:59", unread=("24:00:00+05:30",)),
+    _kind("c_timetz", "timetz", "text", "00:00:00+00", "12:34:56.1+02", "23:59:59.999999-15:59:59",
+          unread=("24:00:00+05:30",)),
     _kind("c_timestamp", "timestamp", "timestamp", *(point for point in _POINTS if "inf" not in point), unread=_FAR),
     _kind("c_timestamptz", "timestamptz", "timestamptz",
-          *(point if "inf" in point else point + "+00" for point in _POINTS if "inf" not in point), "2024-06-01 10:00:00+02",
+          *(point if "inf" in point else point + "+00" for point in _POINTS if "inf" not in point),
+          "2024-06-01 10:00:00+02",
           "2024-01-01 00:00:00 Asia/Kathmandu", unread=tuple(point.replace(" BC", "+00 BC") for point in _FAR)),
     _kind("c_timestamp_0", "timestamp(0)", "timestamp", "2024-01-01 00:00:00.5", "2024-01-01 23:59:59.9"),
-    _kind("c_interval", "interval", "interval", "0", "1 day", "-1 day", "1 year 2 months 3 days 04:05:06.789", "-1 year -2 months +3 days",
-          "1 month -1 day", "-00:00:00.000001", "00:00:01.5", "-00:00:01.5", "100 hours", "-178000000 years", "178000000 years",
-          "1 day -00:00:01", "-1 day 1 hour", "11 months", "-13 months", "2562047788:00:54.775807", "-2562047788:00:54.775807",
+    _kind("c_interval", "interval", "interval", "0", "1 day", "-1 day", "1 year 2 months 3 days 04:05:06.789",
+          "-1 year -2 months +3 days",
+          "1 month -1 day", "-00:00:00.000001", "00:00:01.5", "-00:00:01.5", "100 hours", "-178000000 years",
+          "178000000 years",
+          "1 day -00:00:01", "-1 day 1 hour", "11 months", "-13 months", "2562047788:00:54.775807",
+          "-2562047788:00:54.775807",
           "1 mon 1 us", "0.5 seconds", "-0.5 seconds", "1 week"),
     _kind("c_interval_ym", "interval year to month", "interval", "1-2", "-1-2"),
     _kind("c_uuid", "uuid", "uuid", "8f14e45f-ceea-467f-9ab3-2c0e0e2f8a11", "00000000-0000-0000-0000-000000000000",
           "FFFFFFFF-FFFF-FFFF-FFFF-FFFFFFFFFFFF", "{a0ee-bc99-9c0b-4ef8-bb6d-6bb9-bd38-0a11}"),
-    _kind("c_json", "json", "json", "null", '{"a" :  1, "a": [1,2, {"b":"é\\u20ac"}]}', "[]", '"x"', "1.50", ' [1,\n2] ', "12345678901234567890"),
-    _kind("c_jsonb", "jsonb", "json", "null", '{"b" :  1, "a": [1,2, {"b":"é\\u20ac\\n\\""}]}', "[]", '""', "1.50", "1e400", "true"),
+    _kind("c_json", "json", "json", "null", '{"a" :  1, "a": [1,2, {"b":"é\\u20ac"}]}', "[]", '"x"', "1.50",
+          ' [1,\n2] ', "12345678901234567890"),
+    _kind("c_jsonb", "jsonb", "json", "null", '{"b" :  1, "a": [1,2, {"b":"é\\u20ac\\n\\""}]}', "[]", '""', "1.50",
+          "1e400", "true"),
     _kind("c_enum", "mood", "text", "sad", 'o\'k, "so"', "überglücklich", " \\ "),
     _kind("c_xml", "xml", "text", "<a>1</a>", "", '<?xml version="1.0" encoding="UTF-8"?><a b="é">€</a>',
           '<?xml version="1.0" standalone="yes"?><a/>', "text, <b/> \"q\""),
     # Arrays, rows and ranges: as their output functions write them.
     _kind("c_int4s", "int[]", "text", "{}", "{1,-2,NULL}", "{{1,2},{3,4}}", "[0:1]={5,6}", "{{{1}},{{NULL}}}"),
-    _kind("c_texts", "text[]", "text", "{}", '{a,"b,c","d\\"e","f\\\\g",NULL,"NULL","",é,"{x}"," "}', '{{a,b},{"c\nd",NULL}}'),
+    _kind("c_texts", "text[]", "text", "{}", '{a,"b,c","d\\"e","f\\\\g",NULL,"NULL","",é,"{x}"," "}',
+          '{{a,b},{"c\nd",NULL}}'),
     _kind("c_float8s", "float8[]", "text", "{NaN,Infinity,-0,0.1,1e-320}"),
     _kind("c_numerics", "numeric[]", "text", "{NaN,1.50,-0.000,Infinity}"),
     _kind("c_times", "timestamptz[]", "text", '{"2024-06-01 10:00:00+02","-infinity","0044-03-15 00:00:00+00 BC",NULL}'),
@@ -178,7 +195,8 @@ def fill():
 
 # --- what a file of ours shows for what others read ---
 
-_TIME = re.compile(r"(?P<year>\d{4,})(?P<days>-\d\d-\d\d)(?: (?P<clock>\d\d:\d\d:\d\d)(?P<parts>\.\d+)?(?P<zone>\+00)?)?(?P<bc> BC)?")
+_TIME = re.compile(r"(?P<year>\d{4,})(?P<days>-\d\d-\d\d)(?: "
+                   r"(?P<clock>\d\d:\d\d:\d\d)(?P<parts>\.\d+)?(?P<zone>\+00)?)?(?P<bc> BC)?")
 
 
 def _real(text):
@@ -192,8 +210,8 @@ def _point(text):
     found = _TIME.fullmatch(text)
     year = 1 - int(found["year"]) if found["bc"] else int(found["year"])
     written = f"{year:04}" if 0 <= year <= 9999 else f"{'-' if year < 0 else '+'}{abs(year):04}"
-    return written + found["days"] + (f"T{_clock(found['clock'] + (found['parts'] or ''))}" if found["clock"] else "") + \
-        ("Z" if found["zone"] else "")
+    clock = f"T{_clock(found['clock'] + (found['parts'] or ''))}" if found["clock"] else ""
+    return written + found["days"] + clock + ("Z" if found["zone"] else "")
 
 
 def _clock(text):
@@ -221,7 +239,8 @@ _OF_PYTHON = {
     "float": repr, "double": repr,
     "decimal": lambda value: format(value, "f") if value.is_finite() else str(value),
     "bytes": lambda value: base64.b64encode(value).decode(),
-    "date": lambda value: value.isoformat(), "time": lambda value: value.isoformat(), "timestamp": lambda value: value.isoformat(),
+    "date": lambda value: value.isoformat(), "time": lambda value: value.isoformat(),
+    "timestamp": lambda value: value.isoformat(),
     "timestamptz": lambda value: value.astimezone(timezone.utc).replace(tzinfo=None).isoformat() + "Z",
     "uuid": str,
 }

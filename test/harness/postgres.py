@@ -229,7 +229,8 @@ class Server:
         return self.log_path.read_text(encoding="utf-8", errors="replace") if self.log_path.exists() else ""
 
     def tail(self, lines=20):
-        return "--- the end of PostgreSQL's log ---\n" + "\n".join(line[:400] for line in self.log().splitlines()[-lines:])
+        last = [line[:400] for line in self.log().splitlines()[-lines:]]
+        return "\n".join(["--- the end of PostgreSQL's log ---", *last])
 
     def pids(self):
         """The server's processes, the first one first."""
@@ -250,7 +251,7 @@ class Server:
     # --- using it ---
 
     def url(self, user=EXPORTER, database="postgres", **parameters):
-        """A libpq URL over TCP; `parameters` go into its query. A role made by the test: its password in `passwords`."""
+        """A libpq URL over TCP; `parameters` go into its query. A role's password is looked for in `passwords`."""
         login = quote(user, safe="")
         if user in self.passwords:
             login += ":" + quote(self.passwords[user], safe="")
@@ -268,7 +269,7 @@ class Server:
                                    **environment})
         if done.returncode != 0:
             said = done.stderr.decode(errors="replace")
-            raise RuntimeError(f"psql ended with {done.returncode}: {said}" + (self.tail() if "connection" in said else ""))
+            raise RuntimeError(f"psql ended with {done.returncode}: {said}{self.tail() if 'connection' in said else ''}")
         return done.stdout if binary else done.stdout.decode().rstrip("\n")
 
 

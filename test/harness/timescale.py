@@ -54,7 +54,8 @@ class Timescale:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         self.log = tempfile.TemporaryFile()
-        self.process = subprocess.Popen(["node", script, str(self.port)], cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        self.process = subprocess.Popen(["node", script, str(self.port)], cwd=folder, stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE,
                                         stderr=self.log, start_new_session=True)
         ready, _, _ = select.select([self.process.stdout], [], [], START_SECONDS)
         said = self.process.stdout.readline() if ready else b""

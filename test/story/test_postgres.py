@@ -61,7 +61,8 @@ def sources(postgres, database):
                   "INSERT INTO moods VALUES ('glücklich', '{glücklich}')", database="latin1")
     # Bytes as they are: LATIN1's é is no UTF-8; the bytes of € are, and so are they exported.
     postgres.psql(b"SET client_encoding = 'SQL_ASCII'; CREATE TABLE t (n int, t text, c varchar(9)); "
-                  b"INSERT INTO t VALUES (1, 'plain', 'x'), (2, 'caf\xe9', 'y'), (3, '\xe2\x82\xac', '\xe9')", database="sqlascii")
+                  b"INSERT INTO t VALUES (1, 'plain', 'x'), (2, 'caf\xe9', 'y'), (3, '\xe2\x82\xac', '\xe9')",
+                  database="sqlascii")
     yield {"main": postgres.url(database=database), "latin1": postgres.url(database="latin1"),
            "sqlascii": postgres.url(database="sqlascii")}
     for name in ("latin1", "sqlascii"):
@@ -85,7 +86,8 @@ def copied(postgres, database):
 
     def copied(query):
         return csvfile.rows(postgres.psql(f"\\copy ({query}) TO STDOUT WITH (FORMAT csv, HEADER)", database=database,
-                                          user="exporter", binary=True, PGOPTIONS=SESSION, PGPASSWORD=postgres.passwords["exporter"]))
+                                          user="exporter", binary=True, PGOPTIONS=SESSION,
+                                          PGPASSWORD=postgres.passwords["exporter"]))
 
     return copied
 
@@ -106,8 +108,8 @@ def every(definitions):
 def files(every, definitions, tmp_path_factory, program):
     """The same table exported in four ways."""
     maker = Maker(tmp_path_factory.mktemp("service"), program)
-    service = maker("--config", str(definitions.config), "--types", str(every["without types"]), "--types", str(every["with types"]),
-                    sources=False)
+    service = maker("--config", str(definitions.config), "--types", str(every["without types"]),
+                    "--types", str(every["with types"]), sources=False)
     found = {}
     for name, definition in every.items():
         found[f"dump {name}"] = definitions.file(definition)
@@ -148,7 +150,8 @@ def test_type_equals_what_python_reads(kind, exported, python):
     """Python's own types where they can hold the value; the rest, and what is text here, as the server reads it back from the file."""
     native = kind.ours not in ("text", "interval") or "char" in kind.name
     if native:
-        read = python.execute(f"SELECT CASE WHEN n <= %s THEN {kind.name} END FROM every ORDER BY n", (len(kind.values),)).fetchall()
+        read = python.execute(f"SELECT CASE WHEN n <= %s THEN {kind.name} END FROM every ORDER BY n",
+                              (len(kind.values),)).fetchall()
         for n, (value,) in enumerate(read[:len(kind.values)]):
             want = value if kind.ours == "json" else pgtypes.of_python(kind.ours, value)
             assert pgtypes.parsed(kind.ours, exported[kind.name][n]) == want, n + 1
@@ -162,7 +165,8 @@ def test_type_equals_what_python_reads(kind, exported, python):
         # A year before 1 has another form in SQL.
         cells = [cell if cell is None or cell[0] not in "+-0" or "inf" in cell else None for cell in cells]
     read = python.execute(
-        f"SELECT count(got), count(got) FILTER (WHERE {shown.format(f'(got::{kind.sql})')} IS DISTINCT FROM {shown.format(kind.name)}) "
+        f"SELECT count(got), count(got) FILTER (WHERE {shown.format(f'(got::{kind.sql})')} IS DISTINCT FROM "
+        f"{shown.format(kind.name)}) "
         f"FROM unnest(%s::text[]) WITH ORDINALITY AS file (got, n) JOIN every USING (n)", (cells,)).fetchone()
     assert read == (sum(cell is not None for cell in cells), 0)
     assert read[0] >= len(kind.values) - 2
@@ -177,15 +181,21 @@ def test_any_numbers_and_times(definitions, postgres, database, copied):
         point = chance.randint(0, len(digits))
         rows.append((n, repr(pgtypes.random_double(chance)), chance.choice("-+") + digits[:point] + "." + digits[point:] + "0" * chance.randint(0, 6),
                      chance.randint(-211810000000000000, 9214646400000000000), chance.randint(-2451545, 2145031948),
-                     chance.randint(-30000, 30000), chance.randint(-100000, 100000), chance.randint(-2**62, 2**62) // 10**chance.randint(0, 18)))
+                     chance.randint(-30000, 30000), chance.randint(-100000, 100000),
+                     chance.randint(-2**62, 2**62) // 10**chance.randint(0, 18)))
     postgres.psql("CREATE TABLE chance (n int, f8 float8, num numeric, t timestamptz, d date, i interval, f4 real);"
-                  "CREATE TABLE draft (n int, f8 float8, num numeric, us bigint, day bigint, months int, days int, span bigint);"
+                  "CREATE TABLE draft (n int, f8 float8, num numeric, us bigint, day bigint, months int, days int, "
+                  "span bigint);"
                   "COPY draft FROM STDIN WITH (FORMAT csv);\n" +
                   "".join(",".join(map(str, row)) + "\n" for row in rows) + "\\.\n" +
-                  "INSERT INTO chance SELECT n, f8, num, timestamptz '2000-01-01 00:00Z' + make_interval(secs => 0) + us * interval '1 us', "
-                  "date '2000-01-01' + day::int, make_interval(months => months, days => days) + span * interval '1 us', "
-                  "CASE WHEN abs(f8) < 3e38 AND (f8 = 0 OR abs(f8) > 1e-44) THEN f8::real ELSE n END FROM draft", database=database)
-    kinds = {"n": "int32", "f8": "double", "num": "decimal", "t": "timestamptz", "d": "date", "i": "interval", "f4": "float"}
+                  "INSERT INTO chance SELECT n, f8, num, timestamptz '2000-01-01 00:00Z' + make_interval(secs => 0) + "
+                  "us * interval '1 us', "
+                  "date '2000-01-01' + day::int, make_interval(months => months, days => days) + span * interval '1 "
+                  "us', "
+                  "CASE WHEN abs(f8) < 3e38 AND (f8 = 0 OR abs(f8) > 1e-44) THEN f8::real ELSE n END FROM draft",
+                  database=database)
+    kinds = {"n": "int32", "f8": "double", "num": "decimal", "t": "timestamptz", "d": "date", "i": "interval",
+             "f4": "float"}
     query = "SELECT * FROM chance ORDER BY n"
     header, *want = copied(query)
     got_header, *got = csvfile.rows(definitions.query(query, list(kinds)))
@@ -255,7 +265,8 @@ def test_the_definition_may_say_another_type(definitions, name, expression, ours
 
 MISFITS = [
     ("text as int32", "SELECT 'one'::text AS x", "int32", "one"),
-    ("text as int32, later", "SELECT CASE WHEN n < 9000 THEN n::text ELSE 'last' END AS x FROM numbered ORDER BY n", "int32", "last"),
+    ("text as int32, later", "SELECT CASE WHEN n < 9000 THEN n::text ELSE 'last' END AS x FROM numbered ORDER BY n",
+     "int32", "last"),
     ("int8 as int16", "SELECT 40000::int8 AS x", "int16", "out of range"),
     ("numeric as int64", "SELECT 1e30::numeric AS x", "int64", "out of range"),
     ("NaN as int32", "SELECT 'NaN'::float8 AS x", "int32", "out of range"),
@@ -316,7 +327,8 @@ def test_two_columns_of_one_name(definitions):
     "SELECT n, label FROM numbered WHERE n <= 3 ORDER BY n DESC /* the /* nested */ end */",
     "/* first */ -- and\n SELECT n, label /* ; */ FROM numbered -- )\n WHERE n <= 3 AND label <> ';' ORDER BY n DESC",
     "WITH few AS (SELECT * FROM numbered WHERE n <= 3) SELECT n, label FROM few ORDER BY n DESC",
-    "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 3) SELECT n, label FROM c JOIN numbered USING (n) ORDER BY n DESC",
+    "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 3) SELECT n, label FROM c JOIN numbered "
+    "USING (n) ORDER BY n DESC",
     "SELECT n, label FROM numbered WHERE n <= 2 UNION ALL SELECT 3, 'number 3' ORDER BY n DESC",
     "SELECT * FROM (VALUES (3, 'number 3'), (2, 'number 2'), (1, 'number 1')) v (n, label)",
     "(SELECT n, label FROM numbered WHERE n <= 3 ORDER BY n DESC)",
@@ -324,7 +336,8 @@ def test_two_columns_of_one_name(definitions):
     "SELECT DISTINCT ON (n) n, label FROM numbered WHERE n <= 3 ORDER BY n DESC, label",
     "SELECT max(n) AS n, label FROM numbered WHERE n <= 3 GROUP BY label ORDER BY 1 DESC",
     "SELECT n, 'number ' || n AS label FROM unnest(ARRAY[3,2,1]) AS n",
-    "SELECT n, label FROM numbered WHERE label ~ '^number [1-3]$' AND 'a$b' = $$a$b$$ AND '{}'::jsonb = '{}' AND $t$x'y$t$ = 'x''y' ORDER BY n DESC",
+    "SELECT n, label FROM numbered WHERE label ~ '^number [1-3]$' AND 'a$b' = $$a$b$$ AND '{}'::jsonb = '{}' AND "
+    "$t$x'y$t$ = 'x''y' ORDER BY n DESC",
 ])
 def test_a_query_may_be_written_in_many_ways(definitions, query):
     assert definitions.query(query, ["n", "label"]) == b"n,label\r\n3,number 3\r\n2,number 2\r\n1,number 1\r\n"
@@ -332,20 +345,27 @@ def test_a_query_may_be_written_in_many_ways(definitions, query):
 
 @pytest.mark.parametrize("query", [
     "SELECT 1 AS n; SELECT 2 AS n", "SELECT 1 AS n; DELETE FROM nothing", "", "-- nothing", ";",
-    "INSERT INTO nothing VALUES (1, 'x') RETURNING n", "UPDATE nothing SET n = 1 RETURNING n", "DELETE FROM nothing RETURNING n",
-    "WITH gone AS (DELETE FROM nothing RETURNING n) SELECT n FROM gone", "SELECT writes() AS n", "TRUNCATE nothing", "DROP TABLE nothing",
-    "CREATE TABLE more AS SELECT 1 AS n", "SELECT 1 AS n INTO more", "COPY numbered TO STDOUT", "VACUUM", "SET work_mem = '1GB'",
-    "SELECT 1 AS n) TO STDOUT; --", "SELECT 1 AS n FROM nowhere", "SELECT 1 AS n FROM numbered WHERE", "SELECT 1/0 AS n",
-    "SELECT n FROM numbered FOR UPDATE", "COMMIT", "LISTEN x", "EXPLAIN SELECT 1", "SHOW work_mem", "BEGIN", "CALL nobody()", "LOCK numbered",
+    "INSERT INTO nothing VALUES (1, 'x') RETURNING n", "UPDATE nothing SET n = 1 RETURNING n",
+    "DELETE FROM nothing RETURNING n",
+    "WITH gone AS (DELETE FROM nothing RETURNING n) SELECT n FROM gone", "SELECT writes() AS n", "TRUNCATE nothing",
+    "DROP TABLE nothing",
+    "CREATE TABLE more AS SELECT 1 AS n", "SELECT 1 AS n INTO more", "COPY numbered TO STDOUT", "VACUUM",
+    "SET work_mem = '1GB'",
+    "SELECT 1 AS n) TO STDOUT; --", "SELECT 1 AS n FROM nowhere", "SELECT 1 AS n FROM numbered WHERE",
+    "SELECT 1/0 AS n",
+    "SELECT n FROM numbered FOR UPDATE", "COMMIT", "LISTEN x", "EXPLAIN SELECT 1", "SHOW work_mem", "BEGIN",
+    "CALL nobody()", "LOCK numbered",
     "SELECT pg_catalog.set_config('transaction_read_only', 'off', true)::int AS n",
     "SELECT nextval('pg_class')::int8 AS n", "SELECT FROM numbered",
 ])
 def test_what_is_no_query_or_writes_is_refused(definitions, query, postgres, database):
-    before = postgres.psql("SELECT count(*) FROM nothing; SELECT count(*) FROM pg_class; SELECT count(*) FROM pg_largeobject_metadata", database=database)
+    before = postgres.psql("SELECT count(*) FROM nothing; SELECT count(*) FROM pg_class; SELECT count(*) FROM "
+                           "pg_largeobject_metadata", database=database)
     problem = definitions.problem(query, ["n"])
     assert problem["code"] in ("source-query", "config-invalid"), problem
     assert problem["detail"]
-    assert before == postgres.psql("SELECT count(*) FROM nothing; SELECT count(*) FROM pg_class; SELECT count(*) FROM pg_largeobject_metadata",
+    assert before == postgres.psql("SELECT count(*) FROM nothing; SELECT count(*) FROM pg_class; SELECT count(*) FROM "
+                                   "pg_largeobject_metadata",
                                    database=database)
 
 
@@ -357,7 +377,8 @@ KINDS_OF_TABLES = [
     ("inheritance", "SELECT n, n AS m FROM parent ORDER BY n", 2),
     ("only", "SELECT n, n AS m FROM ONLY parent ORDER BY n", 1),
     ("function", "SELECT n, t FROM some_rows() ORDER BY n", 2),
-    ("catalog", "SELECT attnum::int AS n, attname FROM pg_attribute WHERE attrelid = 'numbered'::regclass ORDER BY attnum", 10),
+    ("catalog", "SELECT attnum::int AS n, attname FROM pg_attribute WHERE attrelid = 'numbered'::regclass ORDER BY "
+                "attnum", 10),
     ("sample", "SELECT n, label FROM numbered TABLESAMPLE BERNOULLI (10) REPEATABLE (7) ORDER BY n", None),
     ("row security", "SELECT n, owner FROM guarded", 1),
     ("more than a batch", "SELECT n, label FROM numbered ORDER BY n", 9000),
@@ -386,13 +407,17 @@ def test_one_empty_cell_in_one_column_is_a_row(definitions):
 
 def test_large_cells(definitions):
     """Cells of 20 MiB, and rows of 5 MiB among small ones; each arrives whole."""
-    content = definitions.query("SELECT n, repeat(chr(96 + n), 20 << 20) AS t, decode(repeat('00ff27', 100), 'hex') AS b FROM generate_series(1, 2) n",
+    content = definitions.query("SELECT n, repeat(chr(96 + n), 20 << 20) AS t, decode(repeat('00ff27', 100), 'hex') "
+                                "AS b FROM generate_series(1, 2) n",
                                 ["n", "t", "b"])
     blob = base64.b64encode(b"\0\xff'" * 100)
-    assert content == b"n,t,b\r\n" + b"".join(b"%d,%s,%s\r\n" % (n, b"%c" % (96 + n) * (20 << 20), blob) for n in (1, 2))
+    assert content == b"n,t,b\r\n" + b"".join(b"%d,%s,%s\r\n" % (n, b"%c" % (96 + n) * (20 << 20), blob)
+                                              for n in (1, 2))
 
-    content = definitions.query("SELECT n, CASE WHEN n % 3 = 0 THEN repeat(md5(n::text), 80 << 10) ELSE repeat('é', n) END AS t, "
-                                "CASE WHEN n % 4 = 0 THEN NULL ELSE repeat('\"', 1 << 20) END AS q FROM generate_series(1, 20) n", ["n", "t", "q"])
+    content = definitions.query("SELECT n, CASE WHEN n % 3 = 0 THEN repeat(md5(n::text), 80 << 10) ELSE repeat('é', "
+                                "n) END AS t, "
+                                "CASE WHEN n % 4 = 0 THEN NULL ELSE repeat('\"', 1 << 20) END AS q FROM "
+                                "generate_series(1, 20) n", ["n", "t", "q"])
     rows = csvfile.rows(content)[1:]
     for n, row in enumerate(rows, 1):
         assert row[0] == str(n)
@@ -438,20 +463,25 @@ def test_nulls_wherever_they_are(definitions):
         SELECT CASE WHEN n % 2 = 0 THEN n END AS i, CASE WHEN n % 3 = 0 THEN n % 2 = 1 END AS b, CASE WHEN n % 5 = 0 THEN n / 4.0 END::float8 AS d,
                CASE WHEN n % 7 = 0 THEN n::text END AS t, CASE WHEN n > 5000 THEN timestamptz '2024-01-01 00:00Z' END AS at, NULL::uuid AS u
         FROM generate_series(1, 9000) n ORDER BY n""", columns)
-    want = "".join(",".join([str(n) if n % 2 == 0 else "", ("true" if n % 2 else "false") if n % 3 == 0 else "", repr(n / 4) if n % 5 == 0 else "",
-                             str(n) if n % 7 == 0 else "", "2024-01-01T00:00:00Z" if n > 5000 else "", ""]) + "\r\n" for n in range(1, 9001))
+    want = "".join(",".join([str(n) if n % 2 == 0 else "", ("true" if n % 2 else "false") if n % 3 == 0 else "",
+                             repr(n / 4) if n % 5 == 0 else "",
+                             str(n) if n % 7 == 0 else "", "2024-01-01T00:00:00Z" if n > 5000 else "", ""]) + "\r\n"
+                   for n in range(1, 9001))
     assert content.decode() == ",".join(columns) + "\r\n" + want
 
 
 # --- other encodings ---
 
 def test_latin1_arrives_as_utf8(definitions):
-    assert definitions.query("SELECT n, t FROM t ORDER BY n", ["n", "t"], source="latin1").decode() == "n,t\r\n1,é÷ÿ\r\n2,plain\r\n"
-    assert definitions.query("SELECT m, ms FROM moods", ["m", "ms"], source="latin1").decode() == "m,ms\r\nglücklich,{glücklich}\r\n"
+    assert definitions.query("SELECT n, t FROM t ORDER BY n", ["n", "t"],
+                             source="latin1").decode() == "n,t\r\n1,é÷ÿ\r\n2,plain\r\n"
+    assert definitions.query("SELECT m, ms FROM moods", ["m", "ms"],
+                             source="latin1").decode() == "m,ms\r\nglücklich,{glücklich}\r\n"
 
 
 def test_latin1_takes_parameters_that_it_can_hold(definitions):
-    definition = definitions.write("latin", "SELECT n FROM t WHERE t = $t", ["n"], source="latin1", params={"t": {"type": "text"}})
+    definition = definitions.write("latin", "SELECT n FROM t WHERE t = $t", ["n"], source="latin1",
+                                   params={"t": {"type": "text"}})
     assert definitions.file(definition, {"t": "é÷ÿ"}) == b"n\r\n1\r\n"
     assert definitions.file(definition, {"t": "e"}) == b"n\r\n"
     done = definitions.dump(definition, {"t": "€"}, expect=None)
@@ -460,7 +490,8 @@ def test_latin1_takes_parameters_that_it_can_hold(definitions):
 
 def test_sql_ascii_never_makes_a_broken_file(definitions, tmp_path):
     """Nobody knows what its bytes mean: what is UTF-8 goes through, all else ends the export, and no file is left."""
-    assert definitions.query("SELECT n, t FROM t WHERE n <> 2 ORDER BY n", ["n", "t"], source="sqlascii").decode() == "n,t\r\n1,plain\r\n3,€\r\n"
+    assert definitions.query("SELECT n, t FROM t WHERE n <> 2 ORDER BY n", ["n", "t"],
+                             source="sqlascii").decode() == "n,t\r\n1,plain\r\n3,€\r\n"
     for query, columns in (("SELECT n, t FROM t ORDER BY n", ["n", "t"]), ("SELECT n, c FROM t ORDER BY n", ["n", "c"]),
                            ("SELECT ARRAY[t] AS ts FROM t", ["ts"]), ("SELECT ROW(t) AS r FROM t", ["r"])):
         problem = definitions.problem(query, columns, source="sqlascii")
@@ -480,13 +511,18 @@ def test_a_byte_that_is_no_character(definitions, copied):
 
 def test_the_roles_own_settings_change_no_byte(definitions, postgres, database, files):
     """A role whose defaults are odd gets the same file."""
-    settings = {"timezone": "Asia/Kathmandu", "datestyle": "SQL, DMY", "intervalstyle": "postgres_verbose", "bytea_output": "escape",
-                "extra_float_digits": "-15", "client_encoding": "LATIN1", "standard_conforming_strings": "off", "xmlbinary": "hex",
-                "xmloption": "document", "lc_numeric": "C", "array_nulls": "off", "quote_all_identifiers": "on", "search_path": "pg_temp, public",
-                "row_security": "on", "default_transaction_read_only": "off", "default_transaction_isolation": "serializable"}
+    settings = {"timezone": "Asia/Kathmandu", "datestyle": "SQL, DMY", "intervalstyle": "postgres_verbose",
+                "bytea_output": "escape",
+                "extra_float_digits": "-15", "client_encoding": "LATIN1", "standard_conforming_strings": "off",
+                "xmlbinary": "hex",
+                "xmloption": "document", "lc_numeric": "C", "array_nulls": "off", "quote_all_identifiers": "on",
+                "search_path": "pg_temp, public",
+                "row_security": "on", "default_transaction_read_only": "off",
+                "default_transaction_isolation": "serializable"}
     postgres.passwords["odd"] = "odd"
     postgres.psql("CREATE ROLE odd LOGIN PASSWORD 'odd'; GRANT pg_read_all_data TO odd; " +
-                  "".join(f"ALTER ROLE odd SET {name} = {value if name == 'search_path' else pgtypes.literal(value)}; " for name, value in settings.items()),
+                  "".join(f"ALTER ROLE odd SET {name} = {value if name == 'search_path' else pgtypes.literal(value)}; "
+                          for name, value in settings.items()),
                   database=database)
     folder = definitions.folder / "odd"
     folder.mkdir()
@@ -505,10 +541,12 @@ def test_readings_of_pythons_csv_module(files, exported):
 
 
 def test_definitions_are_checked_against_the_source(definitions):
-    good = definitions.write("good", "SELECT n, label FROM numbered WHERE $n IS NULL OR n = $n", {"n": "int32", "label": None}, params={"n": {"type": "int32"}})
+    good = definitions.write("good", "SELECT n, label FROM numbered WHERE $n IS NULL OR n = $n",
+                             {"n": "int32", "label": None}, params={"n": {"type": "int32"}})
     done = definitions.run("types", "--check", "--types", good)
     assert done.returncode == 0 and "✓ good" in done.stdout.decode(), done.stdout
-    for query, says in (("SELECT n FROM numbered", "label"), ("SELECT n, label FROM gone", "gone"), ("SELECT n, label FROM numbered WHERE", "syntax")):
+    for query, says in (("SELECT n FROM numbered", "label"), ("SELECT n, label FROM gone", "gone"),
+                        ("SELECT n, label FROM numbered WHERE", "syntax")):
         bad = definitions.write("good", query, ["n", "label"])
         done = definitions.run("types", "--check", "--types", bad)
         assert done.returncode == 1 and says in done.stdout.decode(), done.stdout

@@ -21,15 +21,24 @@ from maker import Maker
 from postgres import Server
 
 HOSTILE = [
-    "", "'", "''", "'''", '"', "`", "\\", "\\\\", "\\'", "\\''", "'\\", "\\\\'", "x' OR 'a'='a", "x' OR 1=1 --", "x'; DELETE FROM canary; --",
-    "'); DROP TABLE canary; --", "'||(SELECT spend())||'", "x\\'; DELETE FROM canary; --", "\\'; SELECT spend(); --", "--", "-- x", "/*", "*/", "/* '*/",
-    "#", ";", "';", "$$", "$$; DELETE FROM canary; $$", "$a$ x $a$", "$1", "$2", "$value", "$p1", ":p1", "?", "%s", "%", "_", "{}", "E'\\''", "U&'\\0027'",
-    "u&\"\\0041\"", "X'27'", "B'1'", "\\x27", "\\047", "\\u0027", "\\U00000027", "\\0", "&#39;", "%27", "\u02bc", "\u2019", "\uff07", "\u0301'", "a\u200d'",
-    "\ufeff'", "\U0001f600'", "\u00bf'", "\u00bf\\'", "\u00e9'", "表'", "ソ'", "\u8868'; DELETE FROM canary; --", "\x01'", "\x7f'", "\t'", "\n'", "\r\n'",
-    "\r", "\x1a'", "\x08\x08'", "\ud7ff\ue000'", "\U0010ffff", "NULL", "null", "true", "0", "1", "-1", "1e5", "DEFAULT", "current_user",
-    "(SELECT 1)", "pg_sleep(60)", "rowferry.p_p1", "current_setting('rowferry.p_p1')", "'rowferry.p_p1", "set_config('role','postgres',false)",
-    "a) TO PROGRAM 'id' --", "1) TO STDOUT; --", "') TO STDOUT (FORMAT binary); --", " x", "x ", " ", "X", "x", "é", "e\u0301", "ﬁ",
-    "x' UNION SELECT n, v FROM hostile --", "'::text IS NOT NULL OR '' = '", "$rf$'$rf$", "\\.", "\\N", "\u2028'", "A" * 1000 + "'",
+    "", "'", "''", "'''", '"', "`", "\\", "\\\\", "\\'", "\\''", "'\\", "\\\\'", "x' OR 'a'='a", "x' OR 1=1 --",
+    "x'; DELETE FROM canary; --",
+    "'); DROP TABLE canary; --", "'||(SELECT spend())||'", "x\\'; DELETE FROM canary; --", "\\'; SELECT spend(); --",
+    "--", "-- x", "/*", "*/", "/* '*/",
+    "#", ";", "';", "$$", "$$; DELETE FROM canary; $$", "$a$ x $a$", "$1", "$2", "$value", "$p1", ":p1", "?", "%s", "%",
+    "_", "{}", "E'\\''", "U&'\\0027'",
+    "u&\"\\0041\"", "X'27'", "B'1'", "\\x27", "\\047", "\\u0027", "\\U00000027", "\\0", "&#39;", "%27", "\u02bc",
+    "\u2019", "\uff07", "\u0301'", "a\u200d'",
+    "\ufeff'", "\U0001f600'", "\u00bf'", "\u00bf\\'", "\u00e9'", "表'", "ソ'", "\u8868'; DELETE FROM canary; --", "\x01'",
+    "\x7f'", "\t'", "\n'", "\r\n'",
+    "\r", "\x1a'", "\x08\x08'", "\ud7ff\ue000'", "\U0010ffff", "NULL", "null", "true", "0", "1", "-1", "1e5", "DEFAULT",
+    "current_user",
+    "(SELECT 1)", "pg_sleep(60)", "rowferry.p_p1", "current_setting('rowferry.p_p1')", "'rowferry.p_p1",
+    "set_config('role','postgres',false)",
+    "a) TO PROGRAM 'id' --", "1) TO STDOUT; --", "') TO STDOUT (FORMAT binary); --", " x", "x ", " ", "X", "x", "é",
+    "e\u0301", "ﬁ",
+    "x' UNION SELECT n, v FROM hostile --", "'::text IS NOT NULL OR '' = '", "$rf$'$rf$", "\\.", "\\N", "\u2028'",
+    "A" * 1000 + "'",
 ]
 assert len(set(HOSTILE)) == len(HOSTILE)
 PARAMS_MAX = 64
@@ -59,12 +68,14 @@ ROLES = {
     "gb18030": {"client_encoding": "GB18030"},
     "latin1": {"client_encoding": "LATIN1"},
     "ascii": {"client_encoding": "SQL_ASCII"},
-    "styles": {"datestyle": "SQL, DMY", "intervalstyle": "sql_standard", "timezone": "America/St_Johns", "bytea_output": "escape",
+    "styles": {"datestyle": "SQL, DMY", "intervalstyle": "sql_standard", "timezone": "America/St_Johns",
+               "bytea_output": "escape",
                "extra_float_digits": "-15", "lc_monetary": "C.UTF-8", "lc_numeric": "C.UTF-8"},
     "traps": {"search_path": "traps, pg_catalog, public"},
     "poisoned": {"rowferry.p_value": "x' OR true --", "rowferry.p_p1": "poison"},
     "writing": {"default_transaction_read_only": "off", "default_transaction_isolation": "read committed"},
-    "quoting": {"quote_all_identifiers": "on", "transform_null_equals": "on", "array_nulls": "off", "plan_cache_mode": "force_generic_plan"},
+    "quoting": {"quote_all_identifiers": "on", "transform_null_equals": "on", "array_nulls": "off",
+                "plan_cache_mode": "force_generic_plan"},
 }
 
 LITERAL = re.compile(r"'[0-9A-Za-z:+. -]*'::pg_catalog\.[a-z0-9]+")
@@ -114,13 +125,16 @@ class Log:
 
 @pytest.fixture(scope="module")
 def server():
-    with Server(standard_conforming_strings="off", backslash_quote="on", escape_string_warning="off", log_statement="all", log_destination="jsonlog",
-                logging_collector="on", log_directory="log", log_filename="server.log", log_rotation_age="0", log_rotation_size="0") as server:
+    with Server(standard_conforming_strings="off", backslash_quote="on", escape_string_warning="off",
+                log_statement="all", log_destination="jsonlog",
+                logging_collector="on", log_directory="log", log_filename="server.log", log_rotation_age="0",
+                log_rotation_size="0") as server:
         server.psql(SCHEMA)
         for role, settings in ROLES.items():
             server.passwords[role] = role
             server.psql(f"CREATE ROLE {role} SUPERUSER LOGIN PASSWORD '{role}'; " + "".join(
-                f"ALTER ROLE {role} SET {name} = {value if name == 'search_path' else _sql(value)}; " for name, value in settings.items()))
+                f"ALTER ROLE {role} SET {name} = {value if name == 'search_path' else _sql(value)}; "
+                for name, value in settings.items()))
         with psycopg.connect(server.url("postgres")) as connection, connection.cursor() as cursor:
             cursor.executemany("INSERT INTO hostile VALUES (%s, %s)", list(enumerate(HOSTILE, 1)))
         yield server
@@ -140,8 +154,10 @@ def untouched(server):
     """Nothing in the database is another after the story than before."""
 
     def state():
-        return server.psql("SELECT * FROM canary; SELECT count(*), sum(hashtext(v)) FROM hostile; SELECT count(*) FROM pg_class; SELECT count(*) FROM pg_proc; "
-                           "SELECT md5(string_agg(r::text, '' ORDER BY oid)) FROM pg_roles r; SELECT md5(string_agg(s::text, '')) FROM pg_db_role_setting s; "
+        return server.psql("SELECT * FROM canary; SELECT count(*), sum(hashtext(v)) FROM hostile; SELECT count(*) "
+                           "FROM pg_class; SELECT count(*) FROM pg_proc; "
+                           "SELECT md5(string_agg(r::text, '' ORDER BY oid)) FROM pg_roles r; SELECT "
+                           "md5(string_agg(s::text, '')) FROM pg_db_role_setting s; "
                            "SELECT count(*) FROM pg_largeobject_metadata; SELECT datname FROM pg_database ORDER BY 1")
 
     before = state()
@@ -177,7 +193,8 @@ def groups(values, size):
 
 def many(table, column, of, count):
     """A definition's query and parameters: which row equals p1, which p2 …"""
-    query = " UNION ALL ".join(f"SELECT {i} AS p, n FROM {table} WHERE {column} = $p{i}" for i in range(1, count + 1)) + " ORDER BY p, n"
+    query = " UNION ALL ".join(f"SELECT {i} AS p, n FROM {table} WHERE {column} = $p{i}"
+                               for i in range(1, count + 1)) + " ORDER BY p, n"
     return query, {f"p{i}": {"type": of} for i in range(1, count + 1)}
 
 
@@ -210,19 +227,23 @@ def test_values_beside_every_kind_of_text(plain, log, untouched):
                CASE $value WHEN $value THEN 'same' END AS "$value", coalesce($value, 'none') AS first, U&'d\\0061t\\+000061 $value' AS coded
         FROM (SELECT $value AS v) AS inner_query WHERE $value = v AND ($value IS NOT NULL OR v IS NULL) AND v IN ($value, 'z') AND v LIKE $value ESCAPE ''"""
     # U&'' is refused where backslashes escape; the session of an export says that they do not.
-    columns = ["v", "quoted", "dollars", "tagged", "escaped", "joined", "length", "list", "cast", "nothing", "$value", "first", "coded"]
+    columns = ["v", "quoted", "dollars", "tagged", "escaped", "joined", "length", "list", "cast", "nothing", "$value",
+               "first", "coded"]
     definition = plain.write("places", query, columns, params={"value": {"type": "text"}})
     for value in ("x", "'", "\\'", "$$", "*/", "--", "' || spend() || '", "$a$", "\n"):
         row = csvfile.rows(plain.file(definition, {"value": value}))[1]
         want = dict(zip(columns, row))
         assert want["v"] == want["cast"] == want["first"] == value
-        assert want["quoted"] == "it's $value" and want["dollars"] == " $value " and want["tagged"] == " '$value " and want["escaped"] == "\\$value"
-        assert want["joined"] == f"a{value}b" and want["length"] == str(len(value)) and want["nothing"] == "false" and want["$value"] == "same"
+        assert want["quoted"] == "it's $value" and want["dollars"] == " $value "
+        assert want["tagged"] == " '$value " and want["escaped"] == "\\$value"
+        assert want["joined"] == f"a{value}b" and want["length"] == str(len(value))
+        assert want["nothing"] == "false" and want["$value"] == "same"
         assert want["coded"] == "data $value"
         assert row[7].endswith(",x}")
 
 
-JSONS = [None, True, 0, -1.5, 10**18, "", "'", "\\", "\\'", "x'; DELETE FROM canary; --", {"a'": "b\\'", 'q"': ["$$", None, {"--": "/*"}]}, [], {}, ["'"] * 50,
+JSONS = [None, True, 0, -1.5, 10**18, "", "'", "\\", "\\'", "x'; DELETE FROM canary; --",
+         {"a'": "b\\'", 'q"': ["$$", None, {"--": "/*"}]}, [], {}, ["'"] * 50,
          {"\u2019": "\U0001f600"}, "\n\t\x01", "}', true) --", {"": ""}]
 
 
@@ -232,8 +253,10 @@ def test_json(definitions, role, log, python, server, untouched):
     for n, value in enumerate(values):
         python.execute("INSERT INTO jsons VALUES (%s, %s::jsonb)", (n, json.dumps(value)))
     python.commit()
-    query = " UNION ALL ".join(f"SELECT {i} AS p, n FROM jsons WHERE j = $p{i}::jsonb" for i in range(1, len(values) + 1)) + " ORDER BY p, n"
-    definition = definitions.write("jsons", query, ["p", "n"], params={f"p{i}": {"type": "json"} for i in range(1, len(values) + 1)})
+    query = " UNION ALL ".join(f"SELECT {i} AS p, n FROM jsons WHERE j = $p{i}::jsonb"
+                               for i in range(1, len(values) + 1)) + " ORDER BY p, n"
+    definition = definitions.write("jsons", query, ["p", "n"],
+                                   params={f"p{i}": {"type": "json"} for i in range(1, len(values) + 1)})
     seen = []
     for given in (values, ["harmless"] * len(values)):
         place = log.end()
@@ -243,7 +266,8 @@ def test_json(definitions, role, log, python, server, untouched):
     assert seen[0] == seen[1]
 
 
-BLOBS = [b"", b"'", b"\\", b"\\'", b"\0", b"a\0'b", b"\xff\xfe'", b"\xc0\xa7", b"\xe8\x5c'", b"\\x27", b"\\047", b"'; DELETE FROM canary; --", bytes(range(256)) * 8]
+BLOBS = [b"", b"'", b"\\", b"\\'", b"\0", b"a\0'b", b"\xff\xfe'", b"\xc0\xa7", b"\xe8\x5c'", b"\\x27", b"\\047",
+         b"'; DELETE FROM canary; --", bytes(range(256)) * 8]
 
 
 def test_bytes(definitions, role, log, python, untouched):
@@ -256,7 +280,8 @@ def test_bytes(definitions, role, log, python, untouched):
     seen = []
     for given in (BLOBS, [b"harmless"] * len(BLOBS)):
         place = log.end()
-        rows = csvfile.rows(definitions.file(definition, {f"p{i}": base64.b64encode(value).decode() for i, value in enumerate(given, 1)}))[1:]
+        rows = csvfile.rows(definitions.file(definition, {f"p{i}": base64.b64encode(value).decode() for i,
+                                                          value in enumerate(given, 1)}))[1:]
         assert rows == ([[str(i), str(i)] for i in range(1, len(BLOBS) + 1)] if given is BLOBS else [])
         seen.append([text for text, _ in log.since(place, role)])
     assert seen[0] == seen[1]
@@ -270,11 +295,13 @@ TYPED = [
     ("i8", "int64", [-9223372036854775808, -1, 0, 9007199254740993, 9223372036854775807]),
     ("f4", "float", [0.0, 0.1, -1.5, 3.4028235e38, 1e-45]),
     ("f8", "double", [0.0, 0.1, -0.0, 1e300, 5e-324, 1.7976931348623157e308, 9007199254740993]),
-    ("num", "decimal", ["0", "-0.10", "+5", "123456789012345678901234567890.123456789", "0." + "0" * 900 + "1", "9" * 1000, ".5", "5."]),
+    ("num", "decimal", ["0", "-0.10", "+5", "123456789012345678901234567890.123456789", "0." + "0" * 900 + "1",
+                        "9" * 1000, ".5", "5."]),
     ("d", "date", ["2024-02-29", "0001-01-01", "9999-12-31", "1969-12-31"]),
     ("t", "time", ["00:00:00", "23:59:59.999999", "12:30"]),
     ("ts", "timestamp", ["2024-02-29T12:00:00", "0001-01-01T00:00:00.000001", "1969-12-31T23:59:59.999999"]),
-    ("tz", "timestamptz", ["2024-02-29T12:00:00Z", "2024-02-29T12:00:00+05:45", "9999-12-31T23:59:59.999999Z", "1969-12-31T23:00:00-02:00"]),
+    ("tz", "timestamptz", ["2024-02-29T12:00:00Z", "2024-02-29T12:00:00+05:45", "9999-12-31T23:59:59.999999Z",
+                           "1969-12-31T23:00:00-02:00"]),
     ("i", "interval", ["1 day", "P1Y2M3DT4H5M6.7S", "-1 day 02:00", "1 year -3 days", "PT-1.5S"]),
     ("u", "uuid", ["8f14e45f-ceea-467f-9ab3-2c0e0e2f8a11", "8F14E45F-CEEA-467F-9AB3-2C0E0E2F8A12"]),
 ]
@@ -282,7 +309,8 @@ TYPED = [
 
 @pytest.mark.parametrize("column,of,values", TYPED, ids=[row[1] for row in TYPED])
 def test_values_that_are_parsed_find_their_rows(definitions, role, log, python, untouched, column, of, values):
-    sql = python.execute("SELECT format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = 'typed'::regclass AND attname = %s", (column,)).fetchone()[0]
+    sql = python.execute("SELECT format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = "
+                         "'typed'::regclass AND attname = %s", (column,)).fetchone()[0]
     python.execute("TRUNCATE typed")
     for n, value in enumerate(values, 1):
         python.execute(f"INSERT INTO typed (n, {column}) VALUES (%s, %s::{sql})", (n, str(value)))
@@ -292,7 +320,8 @@ def test_values_that_are_parsed_find_their_rows(definitions, role, log, python, 
     place = log.end()
     rows = csvfile.rows(definitions.file(definition, {f"p{i}": value for i, value in enumerate(values, 1)}))[1:]
     want = [[str(i), str(n)] for i, value in enumerate(values, 1)
-            for (n,) in python.execute(f"SELECT n FROM typed WHERE {column} = %s::{sql} ORDER BY n", (str(value),)).fetchall()]
+            for (n,) in python.execute(f"SELECT n FROM typed WHERE {column} = %s::{sql} ORDER BY n",
+                                       (str(value),)).fetchall()]
     assert rows == want and {row[0] for row in rows} == {str(i) for i in range(1, len(values) + 1)}
     hostile = log.since(place, role)
     # But for the constants, of letters that cannot end one, it is the same statement for other values.
@@ -306,25 +335,32 @@ def test_values_that_are_parsed_find_their_rows(definitions, role, log, python, 
 
 
 REFUSED = {
-    "bool": ["true", "'", 1], "int16": [32768, "1", "1;--", 1.5], "int32": [2**31, "'"], "int64": [2**63, -2**63 - 1, "9223372036854775807", 1e30],
-    "float": ["NaN", "0.1", 1e39], "double": ["1", "Infinity", "0.1'"], "decimal": ["", "'", "1;", "1e5", "0x10", "NaN", "Infinity", "١٢", "1 ", "1'--", "1.2.3", "--1", 5],
-    "date": ["", "infinity", "2024-02-30", "2024-02-29'", "2024-02-29; --", "now", "epoch", 5], "time": ["", "25:00:00", "12:00:00'", "now", "24:00:00"],
-    "timestamp": ["", "infinity", "2024-02-29T12:00:00'", "now()", "yesterday"], "timestamptz": ["", "-infinity", "2024-02-29T12:00:00Z'--", "2024-02-29 12:00:00 Europe/Berlin"],
-    "interval": ["'", "1 day'--", "1 day;", "\\x", "(1)", "$$"], "uuid": ["", "8f14e45f", "8f14e45f-ceea-467f-9ab3-2c0e0e2f8a1'", "{8f14e45f-ceea-467f-9ab3-2c0e0e2f8a11}"],
+    "bool": ["true", "'", 1], "int16": [32768, "1", "1;--", 1.5], "int32": [2**31, "'"],
+    "int64": [2**63, -2**63 - 1, "9223372036854775807", 1e30],
+    "float": ["NaN", "0.1", 1e39], "double": ["1", "Infinity", "0.1'"],
+    "decimal": ["", "'", "1;", "1e5", "0x10", "NaN", "Infinity", "١٢", "1 ", "1'--", "1.2.3", "--1", 5],
+    "date": ["", "infinity", "2024-02-30", "2024-02-29'", "2024-02-29; --", "now", "epoch", 5],
+    "time": ["", "25:00:00", "12:00:00'", "now", "24:00:00"],
+    "timestamp": ["", "infinity", "2024-02-29T12:00:00'", "now()", "yesterday"],
+    "timestamptz": ["", "-infinity", "2024-02-29T12:00:00Z'--", "2024-02-29 12:00:00 Europe/Berlin"],
+    "interval": ["'", "1 day'--", "1 day;", "\\x", "(1)", "$$"],
+    "uuid": ["", "8f14e45f", "8f14e45f-ceea-467f-9ab3-2c0e0e2f8a1'", "{8f14e45f-ceea-467f-9ab3-2c0e0e2f8a11}"],
     "bytes": ["'", "AAE", "=", "\\x00", "AAE=\n"], "text": [5, True, ["'"], {"a": 1}],
 }
 
 
 @pytest.mark.parametrize("of", REFUSED)
 def test_what_is_no_value_of_its_type_never_reaches_the_server(plain, log, untouched, of):
-    definition = plain.write("refused", "SELECT 1 AS n WHERE $value IS NULL OR $value IS NOT NULL", ["n"], params={"value": {"type": of}})
+    definition = plain.write("refused", "SELECT 1 AS n WHERE $value IS NULL OR $value IS NOT NULL", ["n"],
+                             params={"value": {"type": of}})
     for value in REFUSED[of]:
         place = log.end()
         done = plain.dump(definition, {"value": value}, expect=None)
         assert done.returncode != 0 and b'"n' not in done.stdout, (value, done.stdout)
         problem = json.loads([line for line in done.stderr.splitlines() if line.startswith(b"{")][0])
         # A number beyond 64 bits is no JSON of ours at all; intervals are judged when the query is made.
-        want = "source-query" if of == "interval" else "usage" if of == "int64" and isinstance(value, int) else "validation-failed"
+        beyond = of == "int64" and isinstance(value, int)
+        want = "source-query" if of == "interval" else "usage" if beyond else "validation-failed"
         assert problem["code"] == want, (value, problem)
         assert not [text for text, _ in log.since(place, "plain") if "COPY" in text]
 
@@ -335,7 +371,8 @@ def test_what_is_no_value_of_its_type_never_reaches_the_server(plain, log, untou
 def service(tmp_path_factory, program, server):
     folder = tmp_path_factory.mktemp("http")
     definitions = Definitions(folder, program, main=server.url("backslashes"))
-    definition = definitions.write("by_text", "SELECT n, v FROM hostile WHERE v = $value", ["n", "v"], params={"value": {"type": "text"}})
+    definition = definitions.write("by_text", "SELECT n, v FROM hostile WHERE v = $value", ["n", "v"],
+                                   params={"value": {"type": "text"}})
     maker = Maker(folder, program)
     yield maker("--config", str(definitions.config), "--types", str(definition), sources=False)
     maker.finish()
@@ -347,10 +384,12 @@ def test_requests_one_after_the_other_on_one_connection(service, log, python, un
     tasks = [(value, service.request("by_text", params={"value": value})) for value in HOSTILE[:60]]
     for value, task in tasks:
         rows = csvfile.rows(service.fetch(service.wait(task)["download_url"]))[1:]
-        assert rows == [[str(n), v] for n, v in python.execute("SELECT n, v FROM hostile WHERE v = %s", (value,)).fetchall()] and len(rows) == 1, value
+        assert rows == [[str(n), v] for n, v in python.execute("SELECT n, v FROM hostile WHERE v = %s",
+                                                               (value,)).fetchall()] and len(rows) == 1, value
     left_out = csvfile.rows(service.file_of("by_text"))
     assert left_out == [["n", "v"]]
-    assert len({text for text, _ in log.since(place, "backslashes") if text.startswith("COPY")}) == 2  # with a value, and with NULL
+    assert len({text for text, _ in log.since(place, "backslashes")
+                if text.startswith("COPY")}) == 2  # with a value, and with NULL
 
 
 BODIES = [
@@ -373,7 +412,8 @@ BODIES = [
 @pytest.mark.parametrize("name,body", BODIES, ids=[row[0].replace(" ", "-") for row in BODIES])
 def test_bodies_that_are_no_requests(service, log, untouched, name, body):
     place = log.end()
-    head = (f"POST /api/exports/request HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nConnection: close\r\n"
+    head = (f"POST /api/exports/request HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nConnection: "
+            f"close\r\n"
             f"Content-Length: {len(body)}\r\n\r\n").encode()
     (answer,), closed = wire.exchange(service.url, head + body)
     assert 400 <= answer.status < 500 and closed, answer
@@ -392,7 +432,8 @@ def test_long_values(plain, service, log, python, untouched, unit):
     python.commit()
     try:
         assert csvfile.rows(service.file_of("by_text", params={"value": value})) == [["n", "v"], ["100000", value]]
-        definition = plain.write("long", "SELECT n, v FROM hostile WHERE v = $value", ["n", "v"], params={"value": {"type": "text"}})
+        definition = plain.write("long", "SELECT n, v FROM hostile WHERE v = $value", ["n", "v"],
+                                 params={"value": {"type": "text"}})
         assert csvfile.rows(plain.file(definition, {"value": value})) == [["n", "v"], ["100000", value]]
         assert csvfile.rows(plain.file(definition, {"value": value[:-1]})) == [["n", "v"]]
         # As text of a request 1 MB is refused, and told.
@@ -412,7 +453,9 @@ def test_a_megabyte(plain, log, python, untouched, unit):
     python.execute("INSERT INTO hostile VALUES (100000, %s)", ("".join(pieces),))
     python.commit()
     try:
-        definition = plain.write("megabyte", "SELECT n, v FROM hostile WHERE v = " + " || ".join(f"$p{i}" for i in range(1, 10)), ["n", "v"],
+        definition = plain.write("megabyte", "SELECT n, v FROM hostile WHERE v = " + " || ".join(f"$p{i}"
+                                                                                                 for i in range(1, 10)),
+                                 ["n", "v"],
                                  params={f"p{i}": {"type": "text"} for i in range(1, 10)})
         seen = []
         for given in (pieces, ["x"] * 9):

@@ -58,7 +58,8 @@ def _compress(connection, day):
 
 def _is_compressed(connection, table):
     return [row[0] for row in connection.execute(
-        "SELECT is_compressed FROM timescaledb_information.chunks WHERE hypertable_name = %s ORDER BY range_start", (table,)).fetchall()]
+        "SELECT is_compressed FROM timescaledb_information.chunks WHERE hypertable_name = %s ORDER BY range_start",
+        (table,)).fetchall()]
 
 
 @pytest.fixture(scope="module")
@@ -72,16 +73,21 @@ def timescale():
             for day in (0, 1, 2, 5, 8, 9):
                 _compress(connection, day)
             connection.execute("SELECT fill(2, 'late')")                               # partly compressed
-            connection.execute("DELETE FROM interactions WHERE timestamp >= %s AND timestamp < %s", (START + 4 * DAY, START + 5 * DAY))  # empty
-            connection.execute("DELETE FROM interactions WHERE timestamp >= %s AND timestamp < %s", (START + 5 * DAY, START + 6 * DAY))  # compressed, empty
+            connection.execute("DELETE FROM interactions WHERE timestamp >= %s AND timestamp < %s",
+                               (START + 4 * DAY, START + 5 * DAY))  # empty
+            connection.execute("DELETE FROM interactions WHERE timestamp >= %s AND timestamp < %s",
+                               (START + 5 * DAY, START + 6 * DAY))  # compressed, empty
             connection.execute("DELETE FROM interactions WHERE source = 'e-3' AND timestamp >= %s AND timestamp < %s",
                                (START + 8 * DAY, START + 9 * DAY))                      # compressed, and some of it changed
             connection.execute("SELECT fill(9, 'late')")
             _compress(connection, 9)                                                   # compressed again
-            assert _is_compressed(connection, "interactions") == [True, True, True, False, False, True, False, False, True, True, False]
+            assert _is_compressed(connection, "interactions") == [True, True, True, False, False, True, False, False,
+                                                                  True, True, False]
 
-            connection.execute("CREATE MATERIALIZED VIEW by_day WITH (timescaledb.continuous, timescaledb.materialized_only = false) AS "
-                               "SELECT time_bucket('1 day', timestamp) AS day, type, count(*) AS n, sum(weight) AS weight FROM interactions GROUP BY 1, 2 WITH NO DATA")
+            connection.execute("CREATE MATERIALIZED VIEW by_day WITH (timescaledb.continuous, "
+                               "timescaledb.materialized_only = false) AS "
+                               "SELECT time_bucket('1 day', timestamp) AS day, type, count(*) AS n, sum(weight) AS "
+                               "weight FROM interactions GROUP BY 1, 2 WITH NO DATA")
             connection.execute("CALL refresh_continuous_aggregate('by_day', '2024-01-01', '2024-01-08')")
 
             connection.execute(READINGS)
@@ -89,8 +95,10 @@ def timescale():
 
             connection.execute(EVENTS)
             for day in EVENT_DAYS:
-                connection.execute("INSERT INTO events SELECT timestamptz '2024-01-01 00:00Z' + %s * interval '1 day' + n * interval '10 seconds', %s * 100000 + n, "
-                                   "repeat(md5(n::text), 25) FROM generate_series(0, %s) n", (day, day, EVENTS_A_DAY - 1))
+                connection.execute("INSERT INTO events SELECT timestamptz '2024-01-01 00:00Z' + %s * interval '1 day' "
+                                   "+ n * interval '10 seconds', %s * 100000 + n, "
+                                   "repeat(md5(n::text), 25) FROM generate_series(0, %s) n",
+                                   (day, day, EVENTS_A_DAY - 1))
             connection.execute("ALTER TABLE events SET (timescaledb.compress, timescaledb.compress_orderby = 'at')")
             connection.execute("SELECT compress_chunk(c) FROM show_chunks('events') c LIMIT 2")
             connection.execute("ANALYZE")
@@ -146,7 +154,8 @@ def test_every_row_once(definitions, rows):
     same(history(definitions), rows)
 
 
-BOUNDS = [(0, DAYS), (0, 1), (1, 2), (2, 3), (3, 4), (4, 5), (5, 6), (4, 6), (2, 4), (7, 9), (8, 10), (9, 12), (10, 11), (11, 12), (-3, 0), (12, 20)]
+BOUNDS = [(0, DAYS), (0, 1), (1, 2), (2, 3), (3, 4), (4, 5), (5, 6), (4, 6), (2, 4), (7, 9), (8, 10), (9, 12), (10, 11),
+          (11, 12), (-3, 0), (12, 20)]
 
 
 @pytest.mark.parametrize("first,last", BOUNDS)
@@ -162,7 +171,8 @@ def test_ranges_that_end_on_chunk_bounds(definitions, rows, first, last):
 
 
 def test_days_add_up_to_the_whole(definitions, rows):
-    days = [history(definitions, start=shown(START + day * DAY), end=shown(START + (day + 1) * DAY)) for day in range(DAYS)]
+    days = [history(definitions, start=shown(START + day * DAY), end=shown(START + (day + 1) * DAY))
+            for day in range(DAYS)]
     same([row for day in days for row in day], rows)
     same(history(definitions, end=shown(START + 3 * DAY)) + history(definitions, start=shown(START + 3 * DAY)), rows)
 
@@ -181,9 +191,11 @@ def test_bounds_to_the_microsecond(definitions, rows):
 
 
 def test_filters_over_compressed_chunks(definitions, rows):
-    for params in ({"source": "e-3"}, {"type": "late"}, {"target": "e-5"}, {"target": "e-6"}, {"source": "e-1", "type": "chat"}, {"source": "nobody"},
+    for params in ({"source": "e-3"}, {"type": "late"}, {"target": "e-5"}, {"target": "e-6"},
+                   {"source": "e-1", "type": "chat"}, {"source": "nobody"},
                    {"source": "e-3", "start": shown(START + 8 * DAY), "end": shown(START + 9 * DAY)}):
-        want = [row for row in rows if all(row[at] == params.get(name, row[at]) for at, name in ((1, "source"), (2, "target"), (3, "type")))
+        want = [row for row in rows if all(row[at] == params.get(name, row[at]) for at,
+                                           name in ((1, "source"), (2, "target"), (3, "type")))
                 and params.get("start", "") <= row[0] < params.get("end", "z")]
         same(history(definitions, **params), want)
 
@@ -196,14 +208,16 @@ def test_by_the_service(timescale, rows, tmp_path, program):
         for params in ({}, {"start": shown(START + DAY), "end": shown(START + 3 * DAY)}, {"type": "late"}):
             done = service.export("interaction_history", params=params)
             got = csvfile.rows(service.fetch(done["download_url"]))[1:]
-            same(got, [row for row in rows if params.get("start", "") <= row[0] < params.get("end", "z") and params.get("type") in (None, row[3])])
+            same(got, [row for row in rows if params.get("start", "") <= row[0] < params.get("end", "z")
+                       and params.get("type") in (None, row[3])])
             assert done["row_count"] == len(got)
     finally:
         maker.finish()
 
 
 def test_order_is_kept(definitions, rows):
-    content = definitions.query("SELECT timestamp, weight FROM interactions ORDER BY timestamp, weight", ["timestamp", "weight"])
+    content = definitions.query("SELECT timestamp, weight FROM interactions ORDER BY timestamp, weight",
+                                ["timestamp", "weight"])
     got = csvfile.rows(content)[1:]
     times = [datetime.fromisoformat(row[0].replace("Z", "+00:00")) for row in got]
     assert times == sorted(times)
@@ -214,8 +228,10 @@ def test_continuous_aggregate(definitions, read):
     """One part of it is kept, the rest is made when it is asked."""
     query = "SELECT day, type, n, weight FROM by_day ORDER BY day, type"
     want = [[shown(day), kind, str(n), repr(weight)] for day, kind, n, weight in read(
-        "SELECT time_bucket('1 day', timestamp), type, count(*), sum(weight) FROM interactions GROUP BY 1, 2 ORDER BY 1, 2")]
-    assert csvfile.rows(definitions.query(query, ["day", "type", "n", "weight"])) == [["day", "type", "n", "weight"], *want]
+        "SELECT time_bucket('1 day', timestamp), type, count(*), sum(weight) FROM interactions GROUP BY 1, 2 ORDER BY "
+        "1, 2")]
+    assert csvfile.rows(definitions.query(query, ["day", "type", "n", "weight"])) == [["day", "type", "n", "weight"],
+                                                                                      *want]
     assert len(want) == 11
 
 
@@ -247,7 +263,8 @@ def _seconds(text):
 # --- in ranges, over the one connection there is ---
 
 def parallel(definitions, query, columns, by, table, values=None, **more):
-    definition = definitions.write("ranged", query, columns, parallel={"by": by, "table": table, "connections": 1}, **more)
+    definition = definitions.write("ranged", query, columns, parallel={"by": by, "table": table, "connections": 1},
+                                   **more)
     return definitions.dump(definition, values, expect=None)
 
 
@@ -260,7 +277,8 @@ def test_ranges_of_time_over_a_hypertable(definitions, read):
     assert len(ids) == len(EVENT_DAYS) * EVENTS_A_DAY and len(set(ids)) == len(ids)
     assert set(ids) == {day * 100000 + n for day in EVENT_DAYS for n in range(EVENTS_A_DAY)}
     # Ranges come in the order of time; without them the chunks came as they were made.
-    starts = [ids[0] // 100000] + [after // 100000 for before, after in zip(ids, ids[1:]) if after // 100000 != before // 100000]
+    starts = [ids[0] // 100000] + [after // 100000 for before,
+                                   after in zip(ids, ids[1:]) if after // 100000 != before // 100000]
     assert starts == sorted(starts) == list(range(len(EVENT_DAYS)))
     whole = csvfile.rows(definitions.query(query, columns))[1:]
     same(got, whole)
@@ -282,7 +300,8 @@ def test_ranges_with_a_filter_on_chunk_bounds(definitions):
 
 
 def test_ranges_of_rows_that_are_few(definitions, rows):
-    done = parallel(definitions, "SELECT timestamp, source, target, type, weight FROM interactions", ["timestamp", "source", "target", "type", "weight"],
+    done = parallel(definitions, "SELECT timestamp, source, target, type, weight FROM interactions",
+                    ["timestamp", "source", "target", "type", "weight"],
                     "timestamp", "interactions")
     assert done.returncode == 0, done.stderr.decode()
     same(csvfile.rows(done.stdout)[1:], rows)
