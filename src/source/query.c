@@ -41,7 +41,7 @@ skip_line(const char *at)
     return at + strcspn(at, "\r\n");
 }
 
-/* Behind the opening; PostgreSQL nests these. */
+/* Behind the opening; PostgreSQL nests these. NULL: it is not closed. */
 static const char *
 skip_comment(const char *at, bool nests)
 {
@@ -55,7 +55,7 @@ skip_comment(const char *at, bool nests)
                 return at + 1;
         }
     }
-    return at;
+    return NULL;
 }
 
 /* At a dollar: behind `$tag$ … $tag$`, or NULL if it opens none. */
@@ -117,14 +117,15 @@ static const char *
 skip_blanks(const char *at, QueryLanguage language)
 {
     bool cypher = language == QUERY_CYPHER;
+    const char *end;
 
     for (;;) {
         if (*at && strchr(" \t\n\r\f\v", *at))
             at++;
         else if (cypher ? at[0] == '/' && at[1] == '/' : at[0] == '-' && at[1] == '-')
             at = skip_line(at);
-        else if (at[0] == '/' && at[1] == '*')
-            at = skip_comment(at + 2, !cypher);
+        else if (at[0] == '/' && at[1] == '*' && (end = skip_comment(at + 2, !cypher)))
+            at = end;
         else
             return at;
     }
@@ -136,6 +137,8 @@ skip_any_quoted(const char *at, QueryLanguage language)
 {
     bool cypher = language == QUERY_CYPHER;
 
+    if (at[0] == '/' && at[1] == '*')
+        return at + strlen(at);
     if (!cypher && (*at == 'E' || *at == 'e') && at[1] == '\'')
         return skip_text(at + 1, true);
     if (!cypher && *at == '\'')

@@ -13,7 +13,7 @@ typedef enum { QUERY_SQL, QUERY_CYPHER } QueryLanguage;
 
 typedef enum {
     QUERY_WORD,   /* a name or key word without quotes, a number */
-    QUERY_QUOTED, /* a text or name with its quotes, whichever they are */
+    QUERY_QUOTED, /* a text or name with its quotes, whichever they are; a comment without end */
     QUERY_PARAM,  /* $name */
     QUERY_SIGN,   /* any other character, each by itself */
 } QueryTokenKind;

@@ -111,6 +111,8 @@ test_tokens(void **state)
         {QUERY_SQL, "E'\\'' n'x' ae'y'", "qE'\\''|wn|q'x'|wae|q'y'|"},
         {QUERY_SQL, "a--b\n/c*/d", "wa|s/|wc|s*|s/|wd|"},
         {QUERY_SQL, "'open -- ", "q'open -- |"},
+        {QUERY_SQL, "a /* open /* */ $b", "wa|q/* open /* */ $b|"},
+        {QUERY_CYPHER, "a /* open", "wa|q/* open|"},
         {QUERY_CYPHER, "a--b // c\n'\\''\"\"\"$d$$", "wa|s-|s-|wb|q'\\''|q\"\"\"$d$$|"},
     };
 
