@@ -374,12 +374,14 @@ await_connection(PgSession *s, Err *e)
     return PQsetnonblocking(s->conn, 1) == 0 || pg_session_fail(s, NULL, "connecting", e);
 }
 
-/* A server that went away has said so, or at least closed its side. */
+/* Idle, and the server has nothing to say: what it says unasked is most often that it goes away. */
 static bool
 is_alive(PGconn *conn)
 {
-    return PQconsumeInput(conn) == 1 && PQstatus(conn) == CONNECTION_OK && !PQisBusy(conn) &&
-           PQtransactionStatus(conn) == PQTRANS_IDLE;
+    struct pollfd fd = {.fd = PQsocket(conn), .events = POLLIN | POLLRDHUP};
+
+    return PQstatus(conn) == CONNECTION_OK && PQtransactionStatus(conn) == PQTRANS_IDLE &&
+           poll(&fd, 1, 0) == 0;
 }
 
 static bool
