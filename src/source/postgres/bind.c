@@ -329,6 +329,8 @@ write_sql(Binding *b, Err *e)
         end = next.at + next.bytes;
         if (next.kind == QUERY_QUOTED && *next.at == '`')
             return fail(e, SOURCE_QUERY, "a ` in the query: PostgreSQL quotes names by \"");
+        if (is_sign(&next, '$')) /* $1, which nobody would bind */
+            return fail(e, SOURCE_QUERY, "a $ in the query that begins no parameter's name");
         if (next.kind != QUERY_PARAM)
             continue;
         buf_put(&b->sql, copied, (size_t)(next.at - copied));
