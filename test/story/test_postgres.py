@@ -1,4 +1,4 @@
-"""What is exported of PostgreSQL is what is there: every type, against `\\copy … csv` and Python's reading of the same rows."""
+"""What is exported of PostgreSQL is what is there: every type, against `\\copy … csv` and Python's reading of it."""
 
 import base64
 import csv
@@ -13,6 +13,8 @@ import csvfile
 import pgtypes
 from definitions import Definitions
 from maker import Maker
+
+pytestmark = pytest.mark.asan
 
 # How both sides of a comparison show their values; the session of an export is the same by contract.
 SESSION = "-c timezone=UTC -c intervalstyle=iso_8601 -c datestyle=ISO -c bytea_output=hex -c extra_float_digits=1"
