@@ -12,23 +12,10 @@
 
 #include "base/text.h"
 
-static const char pairs[] = "00010203040506070809101112131415161718192021222324"
+const char number_pairs[] = "00010203040506070809101112131415161718192021222324"
                             "25262728293031323334353637383940414243444546474849"
                             "50515253545556575859606162636465666768697071727374"
                             "75767778798081828384858687888990919293949596979899";
-
-void
-number_two(unsigned n, char *to)
-{
-    memcpy(to, pairs + 2 * n, 2);
-}
-
-void
-number_four(unsigned n, char *to)
-{
-    number_two(n / 100, to);
-    number_two(n % 100, to + 2);
-}
 
 static inline unsigned
 count_digits(uint64_t n)
@@ -300,35 +287,36 @@ shortest(uint64_t c, int q, uint64_t c_min, int q_min, uint64_t *digits, int *ex
         *digits = value < (s + t) << 1 || (value == (s + t) << 1 && (s & 1) == 0) ? s : t;
 }
 
-/* Few decimals: a whole number below 2^50, divided by a small power of ten, gives exactly x again.
+/*
+ * Whole numbers and few decimals, 0 if x is none: up to 15 digits that give exactly x again are its
+ * shortest, since no two such numbers are the same double.
  */
-static bool
-has_few_decimals(double x, uint64_t *digits, int *exponent)
+static size_t
+put_few_decimals(double x, char *to)
 {
-    static const double power[] = {1, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6};
+    int64_t whole, millionths;
+    unsigned decimals;
+    size_t count;
 
-    if (x >= 1e15 || x < 1e-3)
-        return false;
-    /* With at most six decimals x * 10^6 is whole, but for what two roundings change. */
-    if (x < 1e9) {
-        double scaled = x * 1e6;
-
-        if (fabs(scaled - (double)(int64_t)(scaled + 0.5)) > scaled * 0x1p-50)
-            return false;
+    if (x >= 1e15 || x < 1e-4)
+        return 0;
+    whole = (int64_t)x;
+    if ((double)whole == x) {
+        count = number_uint((uint64_t)whole, to);
+        memcpy(to + count, ".0", 2);
+        return count + 2;
     }
-    for (int k = 0; k <= 6; k++) {
-        double scaled = x * power[k];
-        int64_t whole = (int64_t)(scaled + 0.5);
-
-        if (scaled >= 1e15)
-            return false;
-        if ((double)whole / power[k] == x) {
-            *digits = (uint64_t)whole;
-            *exponent = -k;
-            return true;
-        }
-    }
-    return false;
+    millionths = (int64_t)(x * 1e6 + 0.5);
+    if (x >= 1e9 || (double)millionths / 1e6 != x)
+        return 0;
+    count = number_uint((uint64_t)millionths / 1000000, to);
+    decimals = (unsigned)((uint64_t)millionths % 1000000);
+    to[count++] = '.';
+    number_two(decimals / 10000, to + count);
+    number_four(decimals % 10000, to + count + 2);
+    for (count += 6; to[count - 1] == '0';)
+        count--;
+    return count;
 }
 
 /* nan, inf, zero; 0 for a number with digits, whose sign is written. */
@@ -357,20 +345,20 @@ size_t
 number_double(double x, char *to)
 {
     uint64_t bits, fraction, digits;
-    size_t sign, special = put_special(x, to, &sign);
+    size_t sign, count = put_special(x, to, &sign);
     int biased, exponent;
 
-    if (special)
-        return special;
-    if (!has_few_decimals(fabs(x), &digits, &exponent)) {
-        memcpy(&bits, &x, sizeof bits);
-        fraction = bits & (UINT64_MAX >> 12);
-        biased = (int)(bits >> 52 & 0x7ff);
-        if (biased > 0)
-            shortest(fraction | 1ull << 52, biased - 1075, 1ull << 52, -1074, &digits, &exponent);
-        else
-            shortest(fraction, -1074, 1ull << 52, -1074, &digits, &exponent);
-    }
+    if (count > 0)
+        return count;
+    if ((count = put_few_decimals(fabs(x), to + sign)) > 0)
+        return sign + count;
+    memcpy(&bits, &x, sizeof bits);
+    fraction = bits & (UINT64_MAX >> 12);
+    biased = (int)(bits >> 52 & 0x7ff);
+    if (biased > 0)
+        shortest(fraction | 1ull << 52, biased - 1075, 1ull << 52, -1074, &digits, &exponent);
+    else
+        shortest(fraction, -1074, 1ull << 52, -1074, &digits, &exponent);
     return sign + put_real(digits, exponent, to + sign);
 }
 

@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 enum { NUMBER_INT_BYTES = 20, NUMBER_REAL_BYTES = 32 };
 
@@ -21,9 +22,21 @@ size_t number_uint(uint64_t n, char *to);
 size_t number_double(double x, char *to);
 size_t number_float(float x, char *to);
 
+extern const char number_pairs[]; /* "000102…99" */
+
 /* Exactly two and four digits with leading zeros. */
-void number_two(unsigned n, char *to);
-void number_four(unsigned n, char *to);
+static inline void
+number_two(unsigned n, char *to)
+{
+    memcpy(to, number_pairs + 2 * (size_t)n, 2);
+}
+
+static inline void
+number_four(unsigned n, char *to)
+{
+    number_two(n / 100, to);
+    number_two(n % 100, to + 2);
+}
 
 /* "10MB" "5MiB" "1GiB" "64KiB", a bare number is bytes. False if not one or past 2^63. */
 bool number_parse_bytes(const char *text, uint64_t *bytes);
