@@ -3,8 +3,8 @@
  * Python's repr writes them, times in ISO 8601. Rows are written into one block that goes to the
  * sink when it is full.
  *
- * A row is first given room for the worst that its values of fixed length may need; text asks for
- * its own. So the formatters need no look at the end of the block.
+ * A row is first given room for the most that its values of fixed length may take; text asks for
+ * its own and leaves that much behind it. So the formatters need no look at the end of the block.
  */
 #include <inttypes.h>
 #include <string.h>
@@ -16,7 +16,7 @@
 
 enum {
     BLOCK_BYTES = 256 << 10,
-    FIXED_BYTES_MAX = 40, /* of any value but text, with its comma */
+    FIXED_BYTES_MAX = 40, /* of any value but text, with its comma; of the end of a line */
 };
 
 extern const EncoderKind format_csv;
@@ -28,11 +28,13 @@ typedef bool PutCell(Csv *csv, const Column *column, size_t row, size_t at, Err 
 struct Csv {
     Encoder base;
     const Schema *schema;
-    PutCell **put; /* one for each column */
-    uint64_t rows; /* written so far */
+    PutCell **put;    /* one for each column */
+    bool *plain;      /* texts of this batch, for each column: none needs a look */
+    size_t row_bytes; /* of a row but for its texts, at most */
+    uint64_t rows;    /* written so far */
     bool bare_empty;
     bool alone; /* one column, bare: a row without anything would be no row to most readers */
-    const char *line_end;
+    char line_end[2];
     size_t line_end_bytes;
     char *block, *to, *end;
     int32_t last_day; /* the date that was formatted last: most rows have the same */
@@ -48,10 +50,11 @@ flush(Csv *csv, Err *e)
     return sink_write(csv->base.sink, csv->block, bytes, e);
 }
 
+/* For a row without its texts; there is always so much room in an empty block. */
 static inline bool
-make_room(Csv *csv, size_t bytes, Err *e)
+make_room(Csv *csv, Err *e)
 {
-    return (size_t)(csv->end - csv->to) >= bytes || flush(csv, e);
+    return (size_t)(csv->end - csv->to) >= csv->row_bytes || flush(csv, e);
 }
 
 /* --- text --- */
@@ -86,6 +89,13 @@ is_plain(const char *bytes, size_t count)
         memcpy(&last, bytes + count - 4, 4);
         return !odd_bytes((uint64_t)last << 32 | first);
     }
+    for (; count > 40; bytes += 32, count -= 32) { /* leaves more than eight */
+        uint64_t many[4];
+
+        memcpy(many, bytes, 32);
+        if (odd_bytes(many[0]) | odd_bytes(many[1]) | odd_bytes(many[2]) | odd_bytes(many[3]))
+            return false;
+    }
     for (; count > 8; bytes += 8, count -= 8) {
         memcpy(&w, bytes, 8);
         if (odd_bytes(w))
@@ -99,6 +109,7 @@ is_plain(const char *bytes, size_t count)
     return !odd_bytes(w);
 }
 
+/* As many as there are, and room for the rest of the row. */
 static bool
 put_bytes(Csv *csv, const char *bytes, size_t count, Err *e)
 {
@@ -112,7 +123,7 @@ put_bytes(Csv *csv, const char *bytes, size_t count, Err *e)
         if (count > 0 && !flush(csv, e))
             return false;
     }
-    return true;
+    return make_room(csv, e);
 }
 
 static bool
@@ -155,9 +166,9 @@ put_text(Csv *csv, const Column *column, size_t row, size_t at, Err *e)
 
     if (count == 0)
         return csv->bare_empty || put_bytes(csv, "\"\"", 2, e);
-    if (!is_plain(bytes, count))
+    if (!csv->plain[at] && !is_plain(bytes, count))
         return put_odd_text(csv, bytes, count, row, at, e);
-    if ((size_t)(csv->end - csv->to) < count + FIXED_BYTES_MAX)
+    if ((size_t)(csv->end - csv->to) < count + csv->row_bytes)
         return put_bytes(csv, bytes, count, e);
     text_copy_few(csv->to, bytes, count);
     csv->to += count;
@@ -355,16 +366,33 @@ static PutCell *const put_cell[COLUMN_TYPES_COUNT] = {
     [COLUMN_JSON] = put_text,
 };
 
-static bool
-put_line_end(Csv *csv, Err *e)
-{
-    return put_bytes(csv, csv->line_end, csv->line_end_bytes, e);
-}
-
 static inline uint64_t
 bytes_so_far(const Csv *csv)
 {
     return csv->base.sink->bytes_in + (uint64_t)(csv->to - csv->block);
+}
+
+static inline void
+put_line_end(Csv *csv)
+{
+    memcpy(csv->to, csv->line_end, sizeof csv->line_end);
+    csv->to += csv->line_end_bytes;
+}
+
+/* One look at all texts of a column, which lie behind each other: mostly none is odd. */
+static void
+look_at_texts(Csv *csv, const Batch *batch)
+{
+    for (size_t at = 0; at < csv->schema->columns; at++) {
+        const Column *column = &batch->column[at];
+
+        if (batch->rows > 0 && csv->put[at] == put_text) {
+            const int32_t *offset = column->as.text.offset;
+
+            csv->plain[at] = is_plain(
+                column->as.text.bytes + offset[0], (size_t)(offset[batch->rows] - offset[0]));
+        }
+    }
 }
 
 static bool
@@ -372,29 +400,24 @@ csv_rows(Encoder *encoder, const Batch *batch, Err *e)
 {
     Csv *csv = (Csv *)encoder;
     size_t columns = csv->schema->columns;
-    size_t fixed_bytes = columns * FIXED_BYTES_MAX;
 
+    look_at_texts(csv, batch);
     for (size_t row = 0; row < batch->rows; row++) {
-        bool has_room = (size_t)(csv->end - csv->to) >= fixed_bytes;
         uint64_t before = csv->alone ? bytes_so_far(csv) : 0;
 
+        if (!make_room(csv, e))
+            return false;
         for (size_t at = 0; at < columns; at++) {
             const Column *column = &batch->column[at];
 
-            if (!has_room && !make_room(csv, FIXED_BYTES_MAX, e))
-                return false;
             if (at > 0)
                 *csv->to++ = ',';
-            if (column_is_null(column, row))
-                continue;
-            if (!csv->put[at](csv, column, row, at, e))
+            if (!column_is_null(column, row) && !csv->put[at](csv, column, row, at, e))
                 return false;
-            has_room = has_room && (size_t)(csv->end - csv->to) >= (columns - at) * FIXED_BYTES_MAX;
         }
         if (csv->alone && bytes_so_far(csv) == before && !put_bytes(csv, "\"\"", 2, e))
             return false;
-        if (!put_line_end(csv, e))
-            return false;
+        put_line_end(csv);
     }
     csv->rows += batch->rows;
     return true;
@@ -413,31 +436,35 @@ put_header(Csv *csv, Err *e)
         const char *name = csv->schema->column[at].name;
         size_t bytes = strlen(name);
 
-        if (at > 0 && !put_bytes(csv, ",", 1, e))
-            return false;
+        if (at > 0)
+            *csv->to++ = ',';
         if (!(is_plain(name, bytes) ? put_bytes(csv, name, bytes, e)
                                     : put_odd_text(csv, name, bytes, 0, at, e)))
             return false;
     }
-    return put_line_end(csv, e);
+    put_line_end(csv);
+    return true;
 }
 
 static Encoder *
 csv_open(const Schema *schema, const EncoderOptions *options, Sink *sink, Arena *task, Err *e)
 {
     Csv *csv = arena_alloc(task, sizeof *csv, e);
+    size_t row_bytes = (schema->columns + 1) * FIXED_BYTES_MAX;
 
-    if (!csv || !(csv->block = arena_alloc_bare(task, BLOCK_BYTES, e)) ||
-        !(csv->put = arena_alloc_array(task, schema->columns, sizeof *csv->put, e)))
+    if (!csv || !(csv->block = arena_alloc_bare(task, BLOCK_BYTES + row_bytes, e)) ||
+        !(csv->put = arena_alloc_array(task, schema->columns, sizeof *csv->put, e)) ||
+        !(csv->plain = arena_alloc_array(task, schema->columns, sizeof *csv->plain, e)))
         return NULL;
     csv->base = (Encoder){.kind = &format_csv, .sink = sink};
     csv->schema = schema;
     csv->to = csv->block;
-    csv->end = csv->block + BLOCK_BYTES;
+    csv->end = csv->block + BLOCK_BYTES + row_bytes;
+    csv->row_bytes = row_bytes;
     csv->bare_empty = options->csv.empty_string_bare;
     csv->alone = csv->bare_empty && schema->columns == 1; /* as Python's csv.writer does */
-    csv->line_end = options->csv.line_ending_lf ? "\n" : "\r\n";
-    csv->line_end_bytes = strlen(csv->line_end);
+    csv->line_end_bytes = options->csv.line_ending_lf ? 1 : 2;
+    memcpy(csv->line_end, options->csv.line_ending_lf ? "\n" : "\r\n", sizeof csv->line_end);
     for (size_t at = 0; at < schema->columns; at++)
         csv->put[at] = put_cell[schema->column[at].type];
     if (options->csv.header && !put_header(csv, e))
