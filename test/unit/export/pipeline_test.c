@@ -65,6 +65,7 @@ counting(const char *how_far)
         .format = &format_csv,
         .options = encoder_options_default(),
         .codec = &codec_none,
+        .hashes = true,
         .storage_kind = &storage_memory,
         .storage = storage_memory.open(&(StorageSpec){0}, &e),
         .key = key,
@@ -377,6 +378,14 @@ test_into_a_sink(void **state)
     assert_int_equal(strlen(result.sha256), 64);
     assert_int_equal(result.stored_bytes, sink.got.bytes);
     assert_int_equal(memory_uploads(), 0);
+    buf_free(&sink.got);
+
+    trying("without a hash");
+    sink = sink_new();
+    plan.hashes = false;
+    assert_ok(export_into(&plan, &sink.base, &watch.base, task, &result, &e), &e);
+    assert_null(result.sha256);
+    assert_int_equal(result.stored_bytes, sink.got.bytes);
     buf_free(&sink.got);
 
     trying("a sink that fails");

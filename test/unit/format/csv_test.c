@@ -346,10 +346,10 @@ test_every_place(void **state)
     static const char odd[] = {',', '"', '\r', '\n'};
 
     (void)state;
-    for (size_t bytes = 1; bytes <= 40; bytes++)
+    for (size_t bytes = 1; bytes <= 90; bytes++)
         for (size_t at = 0; at < bytes; at++)
             for (size_t i = 0; i < sizeof odd; i++) {
-                char text[48], want[64];
+                char text[96], want[128];
 
                 memset(text, 'q', bytes);
                 text[at] = odd[i];
