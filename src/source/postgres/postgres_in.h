@@ -80,6 +80,8 @@ typedef struct {
     Watch *watch;
     int64_t statement_ms; /* limit that the server keeps for each statement; 0: none */
     int64_t asked_ms;     /* when the last statement was sent */
+    bool is_query_limit;  /* that is the source's limit, not the task's end */
+    bool is_kept;         /* the connection was there before this run */
     unsigned set_up;      /* results of setting up that are still to be read */
     bool synced;          /* the pipeline's end was sent */
     bool runs;            /* a statement may be running on the server */
@@ -99,8 +101,12 @@ bool pg_session_open(PgSession *s, const SourceSpec *spec, Watch *watch, const P
 /* COMMIT is sent; nobody waits for it. The snapshot is given up. */
 void pg_session_end(PgSession *s);
 
-/* Cancels what runs and closes; after pg_session_end and `keeps` the connection is kept for the
- * next run if its transaction ended well. */
+/* libpq's request for it blocks, on a connection of its own: a thread waits for each, and this for
+ * the threads, but not for ever. Sessions where nothing runs are left alone. */
+void pg_sessions_cancel(PgSession *const *session, size_t count);
+
+/* Closes, also what runs (pg_sessions_cancel first); after pg_session_end and `keeps` the
+ * connection is kept for the next run if its transaction ended well. */
 void pg_session_close(PgSession *s, bool keeps);
 
 /* Closes what is kept. */

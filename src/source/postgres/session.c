@@ -75,12 +75,22 @@ pg_session_say_why(PgSession *s, Err *e)
                                                                : fail(e, CANCELLED, "told to end");
 }
 
-/* Did the limit that we set end it? The message may be in any language, the time is not. */
+/* Was it a limit, and whose? True: it was none. The message may be in any language, the time is
+ * not.
+ */
 static bool
-is_limit(const PgSession *s, const char *message)
+was_no_limit(const PgSession *s, const char *doing, const char *message, Err *e)
 {
-    return strstr(message, "statement timeout") ||
-           (s->statement_ms > 0 && time_now_ms() - s->asked_ms >= s->statement_ms);
+    int64_t took_ms = time_now_ms() - s->asked_ms;
+    bool is_ours = s->statement_ms > 0 && took_ms >= s->statement_ms;
+
+    if (!is_ours && !strstr(message, "statement timeout"))
+        return true;
+    if (is_ours && !s->is_query_limit)
+        return fail(
+            e, TASK_TIMEOUT, "%s in source %s took until the task's end", doing, s->spec->name);
+    return fail(e, QUERY_TIMEOUT, "%s in source %s took longer than it may (%" PRId64 " ms)", doing,
+        s->spec->name, took_ms);
 }
 
 bool
@@ -93,16 +103,14 @@ pg_session_fail(PgSession *s, const PGresult *result, const char *doing, Err *e)
     copy_message(text, message ? message : PQerrorMessage(s->conn));
     if (s->watch->asked_to_end(s->watch))
         return pg_session_say_why(s, e);
+    /* libpq keeps each message as a whole, whatever its length. */
+    if (!state && strstr(text, "memory"))
+        return fail(e, MEMORY_LIMIT, "%s in source %s: %s", doing, s->spec->name, text);
     if (!state)
         return fail(e, SOURCE_UNAVAILABLE, "%s in source %s: %s", doing, s->spec->name,
             *text ? text : "the connection is gone");
-    if (strcmp(state, "57014") == 0 && is_limit(s, text)) {
-        if (s->spec->timeout_ms > 0 && s->statement_ms >= s->spec->timeout_ms)
-            return fail(e, QUERY_TIMEOUT, "%s in source %s took longer than %" PRId64 " ms", doing,
-                s->spec->name, s->spec->timeout_ms);
-        return fail(
-            e, TASK_TIMEOUT, "%s in source %s took until the task's end", doing, s->spec->name);
-    }
+    if (strcmp(state, "57014") == 0 && !was_no_limit(s, doing, text, e))
+        return false;
     return fail_code(
         e, code_of(state), "%s in source %s: %s (%s)", doing, s->spec->name, text, state);
 }
@@ -395,6 +403,7 @@ connect_session(PgSession *s, bool may_be_kept, Arena *task, Err *e)
     if (may_be_kept && kept.conn) {
         if (strcmp(kept.id, s->id) == 0 && is_alive(kept.conn)) {
             s->conn = kept.conn;
+            s->is_kept = true;
             kept.conn = NULL;
             return true;
         }
@@ -428,8 +437,11 @@ set_statement_limit(PgSession *s)
     if (s->spec->deadline_ms > 0 && left_ms < 1)
         left_ms = 1;
     s->statement_ms = s->spec->timeout_ms;
-    if (left_ms > 0 && (s->statement_ms == 0 || left_ms < s->statement_ms))
+    s->is_query_limit = s->statement_ms > 0;
+    if (left_ms > 0 && (s->statement_ms == 0 || left_ms < s->statement_ms)) {
         s->statement_ms = left_ms;
+        s->is_query_limit = false;
+    }
     if (s->statement_ms > INT32_MAX)
         s->statement_ms = INT32_MAX; /* what the setting can hold: 24 days */
 }
@@ -461,14 +473,16 @@ send_settings(PgSession *s, Arena *task, Err *e)
         "   AND pg_catalog.current_setting('statement_timeout')::pg_catalog.interval"
         "   OPERATOR(pg_catalog.<) pg_catalog.concat($2, ' ms')::pg_catalog.interval)"
         "  THEN pg_catalog.current_setting('statement_timeout') ELSE $2 END),"
-        " ($4, '1s')) AS settings (name, value) WHERE name IS NOT NULL";
+        /* Elsewhere a server may refuse it. */
+        " (CASE WHEN pg_catalog.strpos(pg_catalog.version(), 'linux') OPERATOR(pg_catalog.>) 0"
+        "  THEN $4 END, '1s')) AS settings (name, value) WHERE name IS NOT NULL";
     const char *task_id = s->spec->task_id ? s->spec->task_id : "";
     const char *value[4];
 
     set_statement_limit(s);
     value[0] = *task_id ? arena_printf(task, e, "rowferry:%s", task_id) : "rowferry";
     value[1] = arena_printf(task, e, "%" PRId64, s->statement_ms);
-    value[2] = s->spec->timeout_ms > 0 && s->statement_ms >= s->spec->timeout_ms ? "false" : "true";
+    value[2] = s->is_query_limit ? "false" : "true";
     value[3] =
         PQserverVersion(s->conn) >= CHECKS_ITS_CLIENT ? "client_connection_check_interval" : NULL;
     return value[0] && value[1] && pg_session_send(s, sql, 4, value, e);
@@ -518,7 +532,7 @@ pg_session_open(PgSession *s, const SourceSpec *spec, Watch *watch, const PgBoun
     *s = (PgSession){.spec = spec, .watch = watch};
     if (connect_session(s, may_be_kept, task, e) && begin(s, bound, snapshot, task, e))
         return true;
-    pg_session_close(s, false);
+    pg_session_close(s, false); /* nothing runs there that would last */
     return false;
 }
 
@@ -535,31 +549,40 @@ request_cancel(void *with)
     return NULL;
 }
 
-/* libpq's request blocks, on a connection of its own: a thread waits for it, and we for the thread,
- * but not for ever. */
-static void
-cancel(PGconn *conn)
+static bool
+begin_cancel(PGconn *conn, pthread_t *thread)
 {
     PGcancel *with = PQgetCancel(conn);
-    struct timespec until;
     sigset_t all, before;
-    pthread_t thread;
     bool runs;
 
     if (!with)
-        return;
+        return false;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    runs = pthread_create(&thread, NULL, request_cancel, with) == 0;
+    runs = pthread_create(thread, NULL, request_cancel, with) == 0;
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (!runs) {
+    if (!runs)
         PQfreeCancel(with);
-        return;
-    }
+    return runs;
+}
+
+void
+pg_sessions_cancel(PgSession *const *session, size_t count)
+{
+    pthread_t thread[PG_CONNECTIONS_MAX];
+    struct timespec until;
+    size_t threads = 0;
+
     clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_sec += CANCEL_MS / 1000;
-    if (pthread_clockjoin_np(thread, NULL, CLOCK_MONOTONIC, &until) != 0)
-        (void)pthread_detach(thread);
+    for (size_t i = 0; i < count; i++)
+        if (session[i]->conn && session[i]->runs && PQstatus(session[i]->conn) == CONNECTION_OK &&
+            begin_cancel(session[i]->conn, &thread[threads]))
+            threads++;
+    for (size_t i = 0; i < threads; i++)
+        if (pthread_clockjoin_np(thread[i], NULL, CLOCK_MONOTONIC, &until) != 0)
+            (void)pthread_detach(thread[i]);
 }
 
 void
@@ -596,8 +619,6 @@ pg_session_close(PgSession *s, bool keeps)
 {
     if (!s->conn)
         return;
-    if (s->runs && PQstatus(s->conn) == CONNECTION_OK)
-        cancel(s->conn);
     if (keeps && s->ends && !s->runs && has_ended(s)) {
         pg_session_let_go();
         kept.conn = s->conn;

@@ -372,9 +372,13 @@ pg_close(Source *source)
     PgSource *s = (PgSource *)source;
     /* An export that was read to its end leaves a connection that can be used again. */
     bool is_done = s->written == s->ranges.count;
+    PgSession *session[PG_CONNECTIONS_MAX];
 
+    for (size_t i = 0; i < s->streams; i++)
+        session[i] = &s->stream[i].session;
+    pg_sessions_cancel(session, s->streams);
     for (size_t i = 0; i < s->streams; i++) {
-        pg_session_close(&s->stream[i].session, is_done && i == 0);
+        pg_session_close(session[i], is_done && i == 0);
         buf_free(&s->stream[i].in);
     }
     s->streams = 0;
@@ -432,6 +436,19 @@ open_others(PgSource *s, const PgBound *bound, Arena *task, Err *e)
     return snapshot != NULL;
 }
 
+static bool
+ask(PgSource *s, const SourceSpec *spec, Watch *watch, const PgBound *bound, bool may_be_kept,
+    Arena *task, PgPlan *plan, Err *e)
+{
+    PgSession *first = &s->stream[0].session;
+
+    s->streams = 0;
+    if (!pg_session_open(first, spec, watch, bound, NULL, may_be_kept, task, e))
+        return false;
+    s->streams = 1;
+    return pg_columns(first, bound, task, &s->columns, plan, e);
+}
+
 /* Connects, and decides what is asked. */
 static bool
 prepare(PgSource *s, const SourceSpec *spec, Watch *watch, Arena *task, Err *e)
@@ -443,11 +460,15 @@ prepare(PgSource *s, const SourceSpec *spec, Watch *watch, Arena *task, Err *e)
     if (!pg_bind(spec, task, &bound, e))
         return false;
     s->base.snapshot_wall_us = time_wall_us();
-    if (!pg_session_open(first, spec, watch, &bound, NULL, true, task, e))
-        return false;
-    s->streams = 1;
-    if (!pg_columns(first, &bound, task, &s->columns, &plan, e))
-        return false;
+    if (!ask(s, spec, watch, &bound, true, task, &plan, e)) {
+        /* A connection that was kept may have died without a word. */
+        if (!first->is_kept || e->code != ERR_SOURCE_UNAVAILABLE)
+            return false;
+        err_clear(e);
+        pg_session_close(first, false);
+        if (!ask(s, spec, watch, &bound, false, task, &plan, e))
+            return false;
+    }
     s->base.rows_estimated = plan.rows;
     pg_ranges_whole(&s->columns, &s->ranges);
     return (!spec->parallel || pg_ranges_split(first, &s->columns, &plan, task, &s->ranges, e)) &&
