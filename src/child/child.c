@@ -291,6 +291,7 @@ read_source(const json_t *run)
         .url = json_text_or(source, "url", ""),
         .user = json_text_or(source, "user", NULL),
         .password = json_text_or(source, "password", NULL),
+        .concurrency = (unsigned)json_int_or(source, "concurrency", 0),
         .statement_timeout_ms = json_int_or(source, "statement_timeout_ms", 0),
     };
 }

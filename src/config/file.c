@@ -24,7 +24,7 @@ const SourceKey source_keys[SOURCE_KEYS] = {
     {"user",              "text",                        "The login, if the URL has none."},
     {"password",          "text",                        "Its password."},
     {"password_file",     "a path",                      "A file whose first line is the password."},
-    {"concurrency",       "a whole number from 1 to 1024", "Exports at once on this source, over all workers."},
+    {"concurrency",       "a whole number from 1 to 1024", "Exports at once on this source, over all workers. One over several connections (`parallel`) counts as so many, and has no more than these."},
     {"statement_timeout", "a time like 90s, 5m or 2h",   "Longest query; the time limit of the export ends it in any case."},
 };
 /* clang-format on */

@@ -7,8 +7,10 @@ plan_make(const ExportRequest *request, const ConfigSource *source, const Kinds 
 {
     const SourceKind *kind = kinds_source(kinds, source->url);
     const char *query = kind ? type_query(request->type, kind->name) : NULL;
+    SourceParallel *parallel = arena_alloc(task, sizeof *parallel, e);
 
-    (void)task;
+    if (!parallel)
+        return false;
     if (!kind)
         return fail(e, SOURCE_UNAVAILABLE, "no driver for the URL of source %s", source->name);
     if (!query)
@@ -33,7 +35,8 @@ plan_make(const ExportRequest *request, const ConfigSource *source, const Kinds 
     plan->spec.type_given = request->type->column_type_given;
     plan->spec.columns = request->type->columns;
     plan->spec.task_id = mark->task_id;
-    plan->spec.parallel = type_parallel(request->type, kind);
+    *parallel = type_parallel(request->type, kind, source);
+    plan->spec.parallel = parallel->connections > 0 ? parallel : NULL;
     if (!plan->format || !plan->codec)
         return fail(e, INTERNAL, "this program does not have %s with %s", request->format,
             request->compression);

@@ -807,10 +807,16 @@ type_query(const ExportType *type, const char *driver)
     return NULL;
 }
 
-const SourceParallel *
-type_parallel(const ExportType *type, const SourceKind *kind)
+SourceParallel
+type_parallel(const ExportType *type, const SourceKind *kind, const ConfigSource *source)
 {
-    return kind->splits && type->parallel.connections > 0 ? &type->parallel : NULL;
+    SourceParallel parallel = type->parallel;
+
+    if (!kind->splits)
+        parallel.connections = 0;
+    else if (source->concurrency > 0 && parallel.connections > source->concurrency)
+        parallel.connections = source->concurrency;
+    return parallel;
 }
 
 /* --- describing and trying --- */
@@ -921,6 +927,7 @@ type_check(const ExportType *type, const Config *config, const Kinds *kinds, Err
     Watch watch = {.go_on = always_goes_on, .asked_to_end = never_asked, .end_fd = -1};
     Arena *arena = arena_new(64 << 20);
     SourceParam *param;
+    SourceParallel parallel;
     Source *source = NULL;
     SourceSpec spec;
 
@@ -940,7 +947,8 @@ type_check(const ExportType *type, const Config *config, const Kinds *kinds, Err
         spec.type_given = type->column_type_given;
         spec.columns = type->columns;
         spec.timeout_ms = CHECK_MS;
-        spec.parallel = type_parallel(type, kind);
+        parallel = type_parallel(type, kind, named);
+        spec.parallel = parallel.connections > 0 ? &parallel : NULL;
         source = kind->open(&spec, &watch, arena, e);
         source_close(source);
     }

@@ -47,7 +47,7 @@ typedef struct {
     int64_t time_limit_ms;   /* 0: the service's */
     uint64_t max_rows;       /* 0: none */
     unsigned concurrency;    /* 0: no limit */
-    SourceParallel parallel; /* connections 0: none; only a source that splits asks so */
+    SourceParallel parallel; /* as written; connections 0: none. See type_parallel() */
     const char *version;     /* "sha256:…" of the canonical definition */
     const char *origin;      /* file it came from, or "built-in" */
     const json_t *json;      /* the definition itself: what a child gets */
@@ -79,8 +79,10 @@ const ExportType *types_find(const TypeSet *set, const char *name); /* NULL: unk
 /* The query for this driver; NULL if there is none. */
 const char *type_query(const ExportType *type, const char *driver);
 
-/* How an export of this type is split where its source can do that; NULL: not at all. */
-const SourceParallel *type_parallel(const ExportType *type, const SourceKind *kind);
+/* How an export of this type is split, over no more connections than its source lets in at once;
+ * `connections` 0: not at all, for nothing says so or the source cannot. */
+SourceParallel
+type_parallel(const ExportType *type, const SourceKind *kind, const ConfigSource *source);
 
 /* C1's JSON of a type (api-surface.md 10): params_schema, columns, formats …; the caller owns it.
  */

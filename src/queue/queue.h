@@ -156,6 +156,13 @@ typedef struct {
     unsigned most;
 } QueueLimit;
 
+/* A task of this type counts as so many against the limits of sources, but as no more than one of
+ * them allows, so that it can always run. What waits for room there is not overtaken. */
+typedef struct {
+    const char *export_type;
+    unsigned weight;
+} QueueWeight;
+
 typedef struct {
     QueueOwner owner;
     const char *const *queues; /* names, NULL-ended; NULL: all */
@@ -163,6 +170,8 @@ typedef struct {
     int64_t lease_ms;
     const QueueLimit *limit; /* at most QUEUE_LIMITS_MAX */
     size_t limits;
+    const QueueWeight *weight; /* of types that are not here it is 1 */
+    size_t weights;
 } QueueTake;
 
 typedef enum {

@@ -234,6 +234,8 @@ lease_take(Worker *w)
         .lease_ms = LEASE_MS,
         .limit = w->limit,
         .limits = w->limits + (w->demo.pid ? w->limits_demo : 0),
+        .weight = w->weight,
+        .weights = w->weights,
     };
     ArenaMark mark = arena_mark(w->scratch);
     int64_t due_us = 0;

@@ -20,9 +20,9 @@ enum {
 json_t *
 run_source(const ConfigSource *source)
 {
-    return json_pack("{s:s, s:s, s:s?, s:s?, s:I}", "name", source->name, "url", source->url,
-        "user", source->user, "password", source->password, "statement_timeout_ms",
-        (json_int_t)source->statement_timeout_ms);
+    return json_pack("{s:s, s:s, s:s?, s:s?, s:i, s:I}", "name", source->name, "url", source->url,
+        "user", source->user, "password", source->password, "concurrency", (int)source->concurrency,
+        "statement_timeout_ms", (json_int_t)source->statement_timeout_ms);
 }
 
 /* The object's name is made from the first start, so that it is the same for every attempt. */

@@ -83,22 +83,47 @@ make_limits(const Config *config, const TypeSet *types, Arena *arena, Worker *w,
     return true;
 }
 
+/* What an export takes of its source's limit: so many connections. */
+static QueueWeight *
+make_weights(const Worker *w, const Config *config, const TypeSet *types, Arena *arena,
+    size_t *weights, Err *e)
+{
+    QueueWeight *weight = arena_alloc_array(arena, types->types + 1, sizeof *weight, e);
+
+    *weights = 0;
+    for (size_t i = 0; weight && i < types->types; i++) {
+        const ExportType *type = &types->type[i];
+        const ConfigSource *source = config_find_source(config, type->source);
+        const SourceKind *kind = source ? kinds_source(w->kinds, source->url) : NULL;
+        unsigned connections = kind ? type_parallel(type, kind, source).connections : 0;
+
+        if (connections > 1)
+            weight[(*weights)++] = (QueueWeight){type->name, connections};
+    }
+    return weight;
+}
+
 /* `arena` holds all of it from now on. */
 static bool
 take_config(Worker *w, const Config *config, Arena *arena, Err *e)
 {
     const TypeSet *types =
         kinds_judge_sources(w->kinds, config, e) ? types_load(config, w->kinds, arena, e) : NULL;
+    QueueWeight *weight;
+    size_t weights;
     Health *health;
     LogLevel level;
 
     if (!types || !health_make(w, config, arena, &health, e) ||
+        !(weight = make_weights(w, config, types, arena, &weights, e)) ||
         !make_limits(config, types, arena, w, e)) {
         types_free(types);
         return false;
     }
     if (log_level_of(config->loglevel, &level))
         log_set_level(level);
+    w->weight = weight;
+    w->weights = weights;
     w->config = config;
     w->types = types;
     w->loaded = arena;

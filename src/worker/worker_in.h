@@ -111,6 +111,8 @@ typedef struct {
     const TypeSet *types;
     QueueLimit *limit; /* those that hold the demo database's sources back come last */
     size_t limits, limits_demo;
+    QueueWeight *weight; /* of types whose exports have several connections */
+    size_t weights;
 
     const QueueKind *queue_kind;
     Queue *queue; /* NULL: cannot be reached just now */

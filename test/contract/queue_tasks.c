@@ -372,6 +372,49 @@ test_limits(void **state)
     bench_close(other);
 }
 
+/* A type that takes more of a source than others: never more than there is, and it gets its turn.
+ */
+static void
+test_weights(void **state)
+{
+    Bench *b = *state;
+    const QueueLimit limits[] = {{.source = "graph", .most = 4}, {.source = "timescale", .most = 2},
+        {.export_type = "wide", .most = 1}};
+    const QueueWeight weights[] = {{"heavy", 3}, {"wide", 9}};
+    QueuePut put[] = {bench_task("h1"), bench_task("l1"), bench_task("h2"), bench_task("l2"),
+        bench_task("w1"), bench_task("w2"), bench_task("l3")};
+    QueueTake take = bench_wants(BENCH_TAKE_MOST);
+    QueueRecord r[BENCH_TAKE_MOST], second[BENCH_TAKE_MOST];
+
+    put[0].export_type = put[2].export_type = "heavy";
+    put[4].export_type = put[5].export_type = "wide";
+    put[4].source = put[5].source = put[6].source = "timescale";
+    bench_put(b->q, put, COUNT(put));
+    take.limit = limits;
+    take.limits = COUNT(limits);
+    take.weight = weights;
+    take.weights = COUNT(weights);
+    /* 3 and 1 of graph's 4; all 2 of timescale for one that would have 9. */
+    assert_int_equal(bench_take(b->q, &take, r, b->arena), 3);
+    assert_string_equal(r[0].id, "h1");
+    assert_string_equal(r[1].id, "l1");
+    assert_string_equal(r[2].id, "w1");
+    /* One place came free; l2 would fit, and h2 would wait for ever behind such ones. */
+    bench_must_write(b->q, QUEUE_FAIL, &r[1]);
+    assert_int_equal(bench_take(b->q, &take, second, b->arena), 0);
+    bench_must_write(b->q, QUEUE_FAIL, &r[0]);
+    assert_int_equal(bench_take(b->q, &take, second, b->arena), 2);
+    assert_string_equal(second[0].id, "h2");
+    assert_string_equal(second[1].id, "l2");
+    /* Of a type that has no more room itself others of its source are not held up. */
+    bench_must_write(b->q, QUEUE_FAIL, &r[2]);
+    assert_int_equal(bench_take(b->q, &take, second, b->arena), 1);
+    assert_string_equal(second[0].id, "w2");
+    bench_must_write(b->q, QUEUE_FAIL, &second[0]);
+    assert_int_equal(bench_take(b->q, &take, second, b->arena), 1);
+    assert_string_equal(second[0].id, "l3");
+}
+
 static void
 test_many_limits(void **state)
 {
@@ -411,6 +454,7 @@ queue_tasks(void)
         CHECK(test_delayed),
         CHECK(test_queues),
         CHECK(test_limits),
+        CHECK(test_weights),
         CHECK(test_many_limits),
     };
 

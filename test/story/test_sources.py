@@ -5,6 +5,8 @@ import os
 import signal
 import subprocess
 
+import threading
+
 import pytest
 
 import database
@@ -178,3 +180,52 @@ def test_a_wrong_url_is_refused_when_it_starts_and_when_it_is_read_again(reviewe
         assert "sources.shop.url" in str(refused)
     assert word_about(service, "shop", True)
     assert PASSWORD not in service.text()
+
+
+# --- a source's limit ---
+
+WIDE = """name: {name}
+source: shop
+{parallel}columns:
+  - {{ name: n, type: int64 }}
+query: SELECT n FROM wide WHERE pg_catalog.pg_sleep(0.3 * (n % 100000 = 0)::int) IS NOT NULL
+"""
+
+
+def test_an_export_over_several_connections_takes_them_of_its_source(reviewed, postgres, make_service):
+    """The definition says 4, the source lets in 3: an export has 3, and whoever has 1 waits until it has ended."""
+    reviewed.grant(f"CREATE TABLE wide (n bigint, pad text); INSERT INTO wide SELECT i, repeat('x', 100) "
+                   f"FROM generate_series(1, 400000) AS i; ANALYZE wide; GRANT SELECT ON wide TO {ROLE}")
+    service = make_service("--concurrency", "4", start=False)
+    types = service.folder / "types"
+    types.mkdir()
+    wide = "parallel: { by: ctid, table: wide, connections: 4 }\n"
+    for name, parallel in (("wide", wide), ("narrow", "")):
+        (types / f"{name}.yaml").write_text(WIDE.format(name=name, parallel=parallel))
+    config = service.folder / "rowferry.yaml"
+    config.write_text(f'types: [{types}]\nsources:\n  shop: {{ url: "{reviewed.url}", concurrency: 3 }}\n')
+    config.chmod(0o600)
+    service.options += ["--config", str(config)]
+    service.start()
+    word_about(service, "shop", True)  # and no check is under way
+
+    most, ended = set(), threading.Event()
+
+    def look():
+        while not ended.is_set():
+            rows = postgres.psql("SELECT application_name FROM pg_stat_activity WHERE state <> 'idle' AND "
+                                 f"usename = '{ROLE}' AND application_name LIKE 'rowferry:%'").splitlines()
+            most.add((len(rows), len(set(rows))))
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    try:
+        tasks = [service.request(name) for name in ("wide", "narrow", "wide", "narrow")]
+        done = [service.wait(task, seconds=60) for task in tasks]
+    finally:
+        ended.set()
+        watcher.join()
+    assert [one["row_count"] for one in done] == [400000] * 4
+    assert max(sessions for sessions, _ in most) == 3, most
+    assert (3, 1) in most, "one export had them all"
+    assert all(exports == 1 or sessions < 3 for sessions, exports in most), most

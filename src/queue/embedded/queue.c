@@ -713,20 +713,42 @@ limit_fits(const QueueLimit *limit, const char *source, const char *export_type)
            (!limit->export_type || (export_type && strcmp(limit->export_type, export_type) == 0));
 }
 
+/* As how many it counts; a limit of none stays one. */
+static unsigned
+weight_under(const QueueTake *take, const QueueLimit *limit, const char *type)
+{
+    unsigned weight = 1;
+
+    for (size_t i = 0; limit->source && type && i < take->weights; i++)
+        if (strcmp(take->weight[i].export_type, type) == 0)
+            weight = take->weight[i].weight;
+    return weight <= limit->most ? weight : limit->most > 0 ? limit->most : 1;
+}
+
 static void
 count_running(const QueueTake *take, Choice *choice, const char *source, const char *type)
 {
     for (size_t i = 0; i < take->limits; i++)
-        choice->running[i] += limit_fits(&take->limit[i], source, type);
+        if (limit_fits(&take->limit[i], source, type))
+            choice->running[i] += weight_under(take, &take->limit[i], type);
 }
 
+/* Where it is the source that has no room, what comes behind must not take the little there is. */
 static bool
-is_below_limits(const QueueTake *take, const Choice *choice, const char *source, const char *type)
+is_below_limits(const QueueTake *take, Choice *choice, const char *source, const char *type)
 {
+    const QueueLimit *full = NULL;
+
     for (size_t i = 0; i < take->limits; i++)
-        if (limit_fits(&take->limit[i], source, type) && choice->running[i] >= take->limit[i].most)
-            return false;
-    return true;
+        if (limit_fits(&take->limit[i], source, type) &&
+            choice->running[i] + weight_under(take, &take->limit[i], type) > take->limit[i].most) {
+            if (!take->limit[i].source)
+                return false;
+            full = &take->limit[i];
+        }
+    if (full && choice->running[full - take->limit] < full->most)
+        choice->running[full - take->limit] = full->most;
+    return !full;
 }
 
 /* What runs counts against the limits; what is prepared and left behind is taken first. */

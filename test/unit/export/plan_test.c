@@ -38,14 +38,15 @@ test_plan(void **state)
 {
     static const ColumnSpec columns[] = {{.name = "a", .type = COLUMN_TEXT}};
     static const bool given[] = {true};
-    static const TypeQuery queries[] = {{"sqlite", "SELECT 1 AS a"}};
+    static const TypeQuery queries[] = {{"sqlite", "SELECT 1 AS a"}, {"split", "SELECT 1 AS a"}};
     static const SourceParam params[] = {{.name = "p", .is_null = true}};
     const ExportType type = {.name = "t",
         .column = columns,
         .column_type_given = given,
         .columns = 1,
         .query = queries,
-        .queries = 1};
+        .queries = COUNT(queries),
+        .parallel = {.table = "t", .connections = 3}};
     const ExportRequest good = {.type = &type,
         .format = "csv",
         .compression = "none",
@@ -59,10 +60,14 @@ test_plan(void **state)
     ConfigSource strange = source;
     ExportRequest other = good;
     ExportType without = type;
+    SourceKind split = source_sqlite;
+    const SourceKind *const split_sources[] = {&split, NULL};
+    Kinds splitting = bench_kinds;
     ExportPlan plan;
     Err e = {0};
 
     (void)state;
+    splitting.source = split_sources;
     assert_true(plan_make(&good, &source, &bench_kinds, &storage_file, NULL, "exports/u/k.csv",
         &mark, arena, &plan, &e));
     assert_ptr_equal(plan.source, &source_sqlite);
@@ -82,6 +87,16 @@ test_plan(void **state)
     assert_int_equal(plan.mark.epoch, 3);
     assert_string_equal(plan.mark.content_type, "text/csv; charset=utf-8");
     assert_string_equal(plan.key, "exports/u/k.csv");
+    assert_null(plan.spec.parallel); /* its source does not split */
+    split.name = "split";
+    split.splits = true;
+    split.schemes = (const char *const[]){"split", NULL};
+    strange.url = "split:x";
+    strange.concurrency = 2;
+    assert_true(
+        plan_make(&good, &strange, &splitting, &storage_file, NULL, "k", &mark, arena, &plan, &e));
+    assert_int_equal(plan.spec.parallel->connections, 2); /* no more than the source lets in */
+    assert_string_equal(plan.spec.parallel->table, "t");
     /* What this program does not have. */
     strange.url = "oracle://x";
     assert_false(plan_make(

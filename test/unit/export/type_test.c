@@ -420,6 +420,8 @@ test_parallel(void **state)
         const char *by, *table, *column;
     } cases[] = {{"ctid", "t", NULL}, {"a", "Metrics." LONG_NAME, "a"}};
     const SourceKind splits = {.name = "postgres", .splits = true};
+    const ConfigSource free_source = {.name = "graph"};
+    const ConfigSource narrow_source = {.name = "graph", .concurrency = 3};
 
     (void)state;
     for (size_t i = 0; i < COUNT(cases); i++) {
@@ -442,9 +444,12 @@ test_parallel(void **state)
             assert_string_equal(type->parallel.column, cases[i].column);
         else
             assert_null(type->parallel.column);
-        assert_ptr_equal(type_parallel(type, &splits), &type->parallel);
-        assert_null(type_parallel(type, &source_sqlite));
-        assert_null(type_parallel(types_find(l.set, "graph_data"), &splits));
+        assert_int_equal(type_parallel(type, &splits, &free_source).connections, 4);
+        assert_int_equal(type_parallel(type, &splits, &narrow_source).connections, 3);
+        assert_string_equal(type_parallel(type, &splits, &free_source).table, cases[i].table);
+        assert_int_equal(type_parallel(type, &source_sqlite, &free_source).connections, 0);
+        assert_int_equal(
+            type_parallel(types_find(l.set, "graph_data"), &splits, &free_source).connections, 0);
         child = type_from_json(type->json, l.arena, &e);
         assert_int_equal(child->parallel.connections, 4);
         json = type_describe(type, &bench_kinds);
