@@ -109,7 +109,7 @@ find_native(Oid oid)
 typedef struct {
     bool is_enum;       /* its binary form is its text */
     bool is_string;     /* by category, so a cast reads it */
-    const char *output; /* schema and name of its output function, quoted */
+    const char *output; /* schema and name of its output function, quoted; "": another type's */
 } Foreign;
 
 /* One result of the query. */
@@ -164,9 +164,11 @@ static bool
 look_up_foreign(PgSession *s, Result *result, Arena *task, Err *e)
 {
     static const char sql[] =
-        "SELECT t.oid, t.typtype, t.typcategory, pg_catalog.format('%I.%I', n.nspname, p.proname)"
+        "SELECT t.oid, t.typtype, t.typcategory, CASE WHEN a.oid = t.oid OR a.typtype = 'p'"
+        " THEN pg_catalog.format('%I.%I', n.nspname, p.proname) ELSE '' END"
         " FROM pg_catalog.pg_type t JOIN pg_catalog.pg_proc p ON p.oid = t.typoutput"
         " JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace"
+        " JOIN pg_catalog.pg_type a ON a.oid = p.proargtypes[0]"
         " WHERE t.oid = ANY ($1::pg_catalog.oid[])";
     const char *list = list_foreign(result, task, e);
     PGresult *answer;
@@ -347,7 +349,7 @@ convert(const Found *found, size_t at, bool is_given, ColumnType *type, PgForm *
     *form = casts[*type].form;
     if (!native && *type == COLUMN_TEXT && found->foreign.is_enum)
         return false;
-    if (*type == COLUMN_TEXT && !native)
+    if (*type == COLUMN_TEXT && !native && *found->foreign.output)
         buf_printf(to, "pg_catalog.textin(%s(q.c%zu))", found->foreign.output, at);
     else if (*type == COLUMN_JSON && !native && !found->foreign.is_string)
         buf_printf(to, "pg_catalog.to_json(q.c%zu)", at);
