@@ -25,6 +25,10 @@ CREATE DOMAIN my_mood AS mood;
 CREATE DOMAIN my_pair AS pair;
 CREATE DOMAIN when_utc AS timestamptz;
 CREATE DOMAIN small_code AS char(4);
+CREATE TYPE likewise;
+CREATE FUNCTION likewise_in(cstring) RETURNS likewise LANGUAGE internal IMMUTABLE STRICT AS 'textin';
+CREATE FUNCTION likewise_out(likewise) RETURNS cstring LANGUAGE internal IMMUTABLE STRICT AS 'textout';
+CREATE TYPE likewise (INPUT = likewise_in, OUTPUT = likewise_out, LIKE = text);
 """
 
 
@@ -156,6 +160,8 @@ KINDS = (
     _kind("c_xid", "xid", "text", "4294967295"),
     _kind("c_xid8", "xid8", "text", "18446744073709551615"),
     _kind("c_tid", "tid", "text", "(5,7)"),
+    _kind("c_refcursor", "refcursor", "text", "a cursor", ""),
+    _kind("c_likewise", "likewise", "text", "a base type of one's own", ""),
     _kind("c_regclass", "regclass", "text", "pg_class", "pg_statistic"),
     _kind("c_jsonpath", "jsonpath", "text", '$.a[*]?(@ > 1)'),
     _kind("c_int2vector", "int2vector", "text", "1 -2 3"),
