@@ -85,7 +85,7 @@ typedef struct {
     unsigned set_up;      /* results of setting up that are still to be read */
     bool synced;          /* the pipeline's end was sent */
     bool runs;            /* a statement may be running on the server */
-    bool ends;            /* COMMIT is on its way */
+    bool ends;            /* ROLLBACK is on its way */
     bool readable;        /* its socket has bytes, by pg_wait_any */
     bool deaf;            /* the watch's end_fd said nothing new: it is not asked any more */
 } PgSession;
@@ -98,7 +98,8 @@ typedef struct {
 bool pg_session_open(PgSession *s, const SourceSpec *spec, Watch *watch, const PgBound *bound,
     const char *snapshot, bool may_be_kept, Arena *task, Err *e) MUST_CHECK;
 
-/* COMMIT is sent; nobody waits for it. The snapshot is given up. */
+/* ROLLBACK is sent; nobody waits for it. The snapshot is given up, and whatever a function of the
+ * query may have set or made in spite of READ ONLY. */
 void pg_session_end(PgSession *s);
 
 /* libpq's request for it blocks, on a connection of its own: a thread waits for each, and this for

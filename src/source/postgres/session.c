@@ -18,7 +18,7 @@ enum {
     CONNECT_MS = 10000,
     LOOK_MS = 200,            /* between two looks at the watch */
     CANCEL_MS = 2000,         /* for the request to be taken */
-    ENDING_MS = 1000,         /* for COMMIT */
+    ENDING_MS = 1000,         /* for ROLLBACK */
     DEADLINE_SLACK_MS = 2000, /* the server's limit lies behind ours: ours says why */
     SQLSTATE_BYTES = 6,
     MESSAGE_BYTES = 400,
@@ -454,7 +454,8 @@ send_settings(PgSession *s, Arena *task, Err *e)
         "SELECT pg_catalog.set_config(name, value, true) FROM (VALUES"
         " ('application_name', $1), ('timezone', 'UTC'), ('datestyle', 'ISO, YMD'),"
         " ('intervalstyle', 'iso_8601'), ('bytea_output', 'hex'), ('extra_float_digits', '1'),"
-        " ('standard_conforming_strings', 'on'), ('backslash_quote', 'off'), ('xmlbinary', "
+        " ('standard_conforming_strings', 'on'), ('backslash_quote', 'safe_encoding'), "
+        "('xmlbinary', "
         "'base64'),"
         " ('client_encoding', 'UTF8'), ('synchronize_seqscans', 'off'),"
         " ('transform_null_equals', 'off'), ('quote_all_identifiers', 'off'),"
@@ -588,7 +589,7 @@ pg_sessions_cancel(PgSession *const *session, size_t count)
 void
 pg_session_end(PgSession *s)
 {
-    if (PQsendQueryParams(s->conn, "COMMIT", 0, NULL, NULL, NULL, NULL, 0) == 1)
+    if (PQsendQueryParams(s->conn, "ROLLBACK", 0, NULL, NULL, NULL, NULL, 0) == 1)
         s->ends = PQflush(s->conn) == 0;
 }
 
