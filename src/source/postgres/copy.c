@@ -101,13 +101,6 @@ put_made_text(ColumnBuilder *b, const uint8_t *data, size_t count, size_t row, s
     return TAKEN;
 }
 
-static inline Verdict
-put_bytes(
-    ColumnBuilder *b, const uint8_t *data, size_t count, size_t row, size_t *row_bytes, Err *e)
-{
-    return builder_text(b, data, count, row, row_bytes, e) ? TAKEN : BROKEN;
-}
-
 static const uint8_t form_bytes[] = {
     [PG_BOOL] = 1,
     [PG_INT16] = 2,
@@ -182,14 +175,17 @@ put_value(ColumnBuilder *b, PgForm form, const uint8_t *data, size_t count, size
 {
     switch (form) {
     case PG_BYTES:
-        return put_bytes(b, data, count, row, row_bytes, e);
+        break;
     case PG_TEXT_CHECKED:
-        return text_is_utf8((const char *)data, count)
-                   ? put_bytes(b, data, count, row, row_bytes, e)
-                   : MISFIT;
+        if (!text_is_utf8((const char *)data, count))
+            return MISFIT;
+        break;
     case PG_JSONB: /* a version in front of its text */
-        return count > 0 && *data == 1 ? put_bytes(b, data + 1, count - 1, row, row_bytes, e)
-                                       : MISFIT;
+        if (count == 0 || *data != 1)
+            return MISFIT;
+        data++;
+        count--;
+        break;
     case PG_NUMERIC:
         return put_made_text(b, data, count, row, row_bytes, pg_numeric_text);
     case PG_INTERVAL:
@@ -199,6 +195,7 @@ put_value(ColumnBuilder *b, PgForm form, const uint8_t *data, size_t count, size
     default:
         return count == form_bytes[form] ? put_fixed(b, form, data, row) : MISFIT;
     }
+    return builder_text(b, data, count, row, row_bytes, e) ? TAKEN : BROKEN;
 }
 
 static bool
@@ -240,22 +237,24 @@ take_row(const PgCopy *copy, const uint8_t *at, const uint8_t *end, PgBatch *bat
 
     *next = NULL;
     for (size_t i = 0; i < columns->columns; i++) {
-        uint32_t count;
+        size_t left = (size_t)(end - at);
+        uint32_t count = left < 4 ? 0 : read32(at);
         Verdict verdict;
 
-        if (end - at < 4 || ((count = read32(at)) != UINT32_MAX && count <= ROW_BYTES_MAX &&
-                                (size_t)(end - at) - 4 < count)) {
+        if (left < 4 || count > left - 4 || count > ROW_BYTES_MAX) { /* NULL among them */
+            if (left >= 4 && count == UINT32_MAX) {
+                at += 4;
+                builder_null(&batch->builder[i], row);
+                continue;
+            }
+            if (count > ROW_BYTES_MAX)
+                return fail(e, SIZE_LIMIT,
+                    "column %s, row %" PRIu64 ": a value of more than %d MiB",
+                    columns->column[i].name, batch->rows_before + row + 1, ROW_BYTES_MAX >> 20);
             take_back(batch, i);
             return true;
         }
         at += 4;
-        if (count == UINT32_MAX) {
-            builder_null(&batch->builder[i], row);
-            continue;
-        }
-        if (count > ROW_BYTES_MAX)
-            return fail(e, SIZE_LIMIT, "column %s, row %" PRIu64 ": a value of more than %d MiB",
-                columns->column[i].name, batch->rows_before + row + 1, ROW_BYTES_MAX >> 20);
         verdict = put_value(&batch->builder[i], columns->form[i], at, count, row, &row_bytes, e);
         if (verdict != TAKEN)
             return fail_value(copy, i, batch->rows_before + row + 1, count, verdict, e);
