@@ -429,9 +429,10 @@ run_check(Child *c, const json_t *run, json_t **done, Err *e)
     const SourceKind *kind = kinds_source(c->kinds, source.url);
     SourceSpec spec = kinds_source_spec(&source);
 
+    if (!kind)
+        return fail(e, SOURCE_UNAVAILABLE, "no driver for the URL of source %s", spec.name);
     spec.deadline_ms = c->deadline_ms;
-    return (kind || fail(e, SOURCE_UNAVAILABLE, "no driver for the URL of source %s", spec.name)) &&
-           kind->check(&spec, &c->watch, e) && set_done(c, 0, 0, "{}", done, e);
+    return kind->check(&spec, &c->watch, e) && set_done(c, 0, 0, "{}", done, e);
 }
 
 static Arena *
