@@ -21,7 +21,7 @@ enum { PLACE_BYTES = 300, POINTER_BYTES = 200 };
 /* clang-format off */
 const SourceKey source_keys[SOURCE_KEYS] = {
     {"url",               "a URL; `postgresql://exporter@db.example/shop`, or `sqlite:/srv/shop/shop.db` with the path from the root on", "The database."},
-    {"user",              "text",                        "The login, if the URL has none."},
+    {"user",              "text",                        "The login; else the URL's."},
     {"password",          "text",                        "Its password."},
     {"password_file",     "a path",                      "A file whose first line is the password."},
     {"concurrency",       "a whole number from 1 to 1024", "Exports at once on this source, over all workers. One over several connections (`parallel`) counts as so many, and has no more than these."},

@@ -16,7 +16,8 @@ enum { PARAMS_MAX = 96, ID_BYTES_MAX = 64 << 10 };
 
 typedef PQconninfoOption Option;
 
-/* Ours to say. A server that is gone is noticed after 30 s. */
+/* Ours to say: a URL that other programs use, too, may have them, and they do not count. A server
+ * that is gone is noticed after 30 s. */
 static const struct {
     const char *keyword, *value; /* NULL: said by session.c */
 } ours[] = {
@@ -166,14 +167,11 @@ check_options(const Option *options, Err *e)
     for (const Option *o = options; o->keyword; o++) {
         if (!o->val)
             continue;
-        if (is_ours(o->keyword))
-            return fail(e, CONFIG_INVALID, "%s is set by rowferry itself: take it out of the URL",
-                o->keyword);
         if (strcmp(o->keyword, "options") == 0)
             return fail(e, CONFIG_INVALID,
                 "options may not stand in the URL: settings belong to "
                 "the role (ALTER ROLE … SET …)");
-        if (!is_among(o->keyword, allowed))
+        if (!is_among(o->keyword, allowed) && !is_ours(o->keyword))
             return fail(e, CONFIG_INVALID, "%s may not stand in the URL: take it out", o->keyword);
     }
     if (ssl && !is_among(ssl, ssl_modes))
@@ -343,7 +341,7 @@ add_given(Words *words, const SourceSpec *spec, const Option *given, Arena *task
             add(words, "user", spec->user);
         else if (strcmp(o->keyword, "password") == 0 && spec->password && *spec->password)
             add(words, "password", spec->password);
-        else if (o->val && *o->val)
+        else if (o->val && *o->val && !is_ours(o->keyword))
             add(words, arena_text(task, o->keyword, e), arena_text(task, o->val, e));
     }
     for (size_t i = 0; i < sizeof ours / sizeof ours[0]; i++)
