@@ -19,6 +19,7 @@ enum {
      * to wake a reader for each costs it a quarter of its time; meanwhile it fills some 50 KiB of
      * the 200 that a socket holds. */
     GATHER_US = 100,
+    READ_BYTES = 32 << 10, /* what libpq receives at once is less */
     STATEMENT_BYTES_MAX = 16 << 20,
     CHECK_BYTES_MAX = 1 << 20,
     CHECK_MS = 10000,
@@ -122,58 +123,63 @@ find_turn(PgSource *s)
     return NULL;
 }
 
-/* The rows at hand into the batch; a range that ends passes the turn on. */
+/* What was read goes into the batch; a range that ends passes the turn on. */
 static bool
-take(PgSource *s, PgStream *stream, const char *data, size_t bytes, PgBatch *batch, size_t *used,
-    Err *e)
+take_rows(PgSource *s, PgStream *stream, PgBatch *batch, Err *e)
 {
-    if (!pg_copy_take(&stream->copy, (const uint8_t *)data, bytes, batch, used, e))
-        return false;
-    if (stream->copy.has_ended) {
-        stream->copy = pg_copy_new(&s->columns);
-        stream->first = (stream->first + 1) % ASKED_MAX;
-        stream->ranges--;
-        s->written++;
-    }
-    return true;
-}
-
-static bool
-take_buffered(PgSource *s, PgStream *stream, PgBatch *batch, Err *e)
-{
+    Buf *in = &stream->in;
     size_t used = 1;
 
-    while (used > 0 && !batch->full && is_its_turn(s, stream) && stream->at < stream->in.bytes) {
-        if (!take(s, stream, stream->in.data + stream->at, stream->in.bytes - stream->at, batch,
-                &used, e))
+    while (used > 0 && !batch->full && is_its_turn(s, stream) && stream->at < in->bytes) {
+        if (!pg_copy_take(&stream->copy, (const uint8_t *)in->data + stream->at,
+                in->bytes - stream->at, batch, &used, e))
             return false;
         stream->at += used;
+        if (stream->copy.has_ended) {
+            stream->copy = pg_copy_new(&s->columns);
+            stream->first = (stream->first + 1) % ASKED_MAX;
+            stream->ranges--;
+            s->written++;
+        }
     }
-    if (stream->at == stream->in.bytes) {
-        buf_reset(&stream->in, PG_AHEAD_BYTES / s->streams + (1 << 20));
+    if (stream->at == in->bytes) {
+        buf_reset(in, PG_AHEAD_BYTES / s->streams + (1 << 20));
         stream->at = 0;
-    } else if (stream->at > stream->in.bytes / 2) {
-        buf_drop(&stream->in, stream->at);
+    } else if (stream->at > in->bytes / 2) {
+        buf_drop(in, stream->at);
         stream->at = 0;
     }
     return true;
 }
 
-/* One message of rows: those whose turn it is go into the batch as they lie there. */
+/*
+ * Whole rows that libpq has received, some READ_BYTES of them, behind those in `in`. Not by
+ * PQgetCopyData(), which allocates and frees each row: that takes longer than to read it. `*got`:
+ * bytes; 0: none are there; -1: they have ended.
+ */
 static bool
-take_message(PgSource *s, PgStream *stream, const char *data, size_t bytes, PgBatch *batch, Err *e)
+get_rows(PgStream *stream, int *got, Err *e)
 {
-    size_t used = 0;
+    Buf *in = &stream->in;
+    size_t before = in->bytes;
 
-    if (stream->in.bytes == 0 && !batch->full && is_its_turn(s, stream) &&
-        !take(s, stream, data, bytes, batch, &used, e))
-        return false;
-    if (used == bytes)
-        return true;
-    buf_put(&stream->in, data + used, bytes - used);
-    if (!buf_is_good(&stream->in, e))
-        return false;
-    return take_buffered(s, stream, batch, e);
+    *got = 0;
+    for (bool whole = false; !whole || in->bytes - before < READ_BYTES;) {
+        char *to = buf_reserve(in, READ_BYTES);
+        size_t room = to ? in->room_bytes - in->bytes - 1 : 0;
+
+        if (!to && in->bytes - before > ROW_BYTES_MAX)
+            return fail(e, SIZE_LIMIT, "a row of more than %d MiB", ROW_BYTES_MAX >> 20);
+        if (!to)
+            return buf_is_good(in, e);
+        if ((*got = PQgetlineAsync(stream->session.conn, to, (int)room)) <= 0)
+            break;
+        buf_wrote(in, (size_t)*got);
+        whole = (size_t)*got < room; /* else the rest of it comes next */
+    }
+    if (in->bytes > before)
+        *got = (int)(in->bytes - before);
+    return true;
 }
 
 /* The server has sent all of a range: only its word that the statement succeeded makes that true.
@@ -199,15 +205,13 @@ read_stream(PgSource *s, PgStream *stream, PgBatch *batch, Err *e)
     session->readable = session->readable || PQsslInUse(session->conn);
     while (stream->state == STREAM_COPYING &&
            (is_its_turn(s, stream) ? !batch->full : has_room(s, stream))) {
-        char *data = NULL;
-        int bytes = PQgetCopyData(session->conn, &data, true);
-        bool ok;
+        int got;
 
-        if (bytes == -1)
+        if (!get_rows(stream, &got, e))
+            return false;
+        if (got < 0)
             return end_copy(stream, e);
-        if (bytes < 0)
-            return pg_session_fail(session, NULL, "reading the rows", e);
-        if (bytes == 0) {
+        if (got == 0) {
             if (!session->readable)
                 break;
             session->readable = !dry; /* there may be more than one read takes */
@@ -218,9 +222,7 @@ read_stream(PgSource *s, PgStream *stream, PgBatch *batch, Err *e)
         }
         dry = false;
         s->flows = true;
-        ok = take_message(s, stream, data, (size_t)bytes, batch, e);
-        PQfreemem(data);
-        if (!ok)
+        if (!take_rows(s, stream, batch, e))
             return false;
     }
     return true;
@@ -306,7 +308,7 @@ take_all_buffered(PgSource *s, PgBatch *batch, Err *e)
 
     do {
         before = s->written;
-        if ((stream = find_turn(s)) && !take_buffered(s, stream, batch, e))
+        if ((stream = find_turn(s)) && !take_rows(s, stream, batch, e))
             return false;
     } while (!batch->full && s->written > before);
     return true;
