@@ -16,6 +16,7 @@ enum {
 };
 
 static const int64_t US_1970_TO_2000 = 946684800000000;
+static const uint64_t US_PER_DAY = 86400000000;
 
 typedef enum { TAKEN, MISFIT, TOO_FAR, BROKEN } Verdict;
 
@@ -70,6 +71,17 @@ put_date(ColumnBuilder *b, const uint8_t *data, size_t row)
         day += DAYS_1970_TO_2000;
     }
     ((int32_t *)b->values)[row] = day;
+    return TAKEN;
+}
+
+static inline Verdict
+put_time(ColumnBuilder *b, const uint8_t *data, size_t row)
+{
+    uint64_t us = read64(data);
+
+    if (us > US_PER_DAY) /* 24:00:00 is one */
+        return MISFIT;
+    ((int64_t *)b->values)[row] = (int64_t)us;
     return TAKEN;
 }
 
@@ -155,9 +167,10 @@ put_fixed(ColumnBuilder *b, PgForm form, const uint8_t *data, size_t row)
         ((double *)b->values)[row] = (double)x;
         return TAKEN;
     }
+    case PG_TIME:
+        return put_time(b, data, row);
     case PG_INT64:
     case PG_DOUBLE:
-    case PG_TIME:
         ((uint64_t *)b->values)[row] = read64(data);
         return TAKEN;
     case PG_DATE:
