@@ -46,7 +46,10 @@ static const struct {
     {"57P", ERR_SOURCE_UNAVAILABLE},
     {"57014", ERR_SOURCE_CONFLICT}, /* cancelled, and not by us */
     {"08", ERR_SOURCE_UNAVAILABLE},
-    {"53", ERR_SOURCE_UNAVAILABLE}, /* too many connections, no memory, no disk */
+    {"53100", ERR_MEMORY_LIMIT}, /* no disk, no memory: the query's own need, or a moment's */
+    {"53200", ERR_MEMORY_LIMIT},
+    {"53400", ERR_SOURCE_QUERY}, /* more than temp_file_limit, and so every time */
+    {"53", ERR_SOURCE_UNAVAILABLE},
     {"58", ERR_SOURCE_UNAVAILABLE},
 };
 
@@ -160,11 +163,16 @@ wait_for_one(PgSession *s, bool writes, bool *ready, Err *e)
     return pg_wait_any(&s, 1, writes, LOOK_MS, ready, e);
 }
 
-/* Longer than the server lets a statement run, nobody waits for one. */
+/* Longer than the server lets a statement run, nobody waits for one; setting up waits for no lock
+ * and takes no longer than connecting may. */
 bool
 pg_session_is_overdue(const PgSession *s)
 {
-    return s->statement_ms > 0 && time_now_ms() - s->asked_ms > s->statement_ms + DEADLINE_SLACK_MS;
+    int64_t most_ms = s->set_up > 0         ? CONNECT_MS
+                      : s->statement_ms > 0 ? s->statement_ms + DEADLINE_SLACK_MS
+                                            : INT64_MAX;
+
+    return time_now_ms() - s->asked_ms > most_ms;
 }
 
 static bool
@@ -522,6 +530,9 @@ begin(PgSession *s, const PgBound *bound, const char *snapshot, Arena *task, Err
         (snapshot && !pg_session_send(s, take_snapshot, 0, NULL, e)) ||
         !send_settings(s, task, e) || (bound->settings > 0 && !send_params(s, bound, task, e)))
         return false;
+    /* Its answers shall not wait behind what is sent next, which may wait for a lock. */
+    if (PQsendFlushRequest(s->conn) != 1)
+        return pg_session_fail(s, NULL, "beginning", e);
     s->set_up = 2U + (snapshot != NULL) + (bound->settings > 0);
     return true;
 }
