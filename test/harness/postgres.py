@@ -38,6 +38,7 @@ SUPERUSER = "postgres"
 EXPORTER = "exporter"  # may read everything and change nothing
 
 STOP_SIGNALS = {"smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": signal.SIGQUIT}
+READY = ("ready", "standby")  # what a server's pid file says once it takes connections
 PR_SET_PDEATHSIG = 1
 
 _libc = ctypes.CDLL(None)
@@ -96,9 +97,10 @@ class Server:
             if self.user:
                 os.chown(self.folder, self.user.pw_uid, self.user.pw_gid)
             self._create()
+            self.port = _free_port()
+            self._configure()
             self.start()
-            self.psql(f"CREATE ROLE {EXPORTER} LOGIN PASSWORD {_quoted(self.passwords[EXPORTER])}; "
-                      f"GRANT pg_read_all_data TO {EXPORTER}")
+            self._greet()
         except BaseException:
             self.close()
             raise
@@ -117,6 +119,7 @@ class Server:
             self.folder = None
 
     def _create(self):
+        """Makes its folder of data."""
         password = self.folder / "password"
         password.write_text(self.passwords[SUPERUSER])
         self._give(password)
@@ -127,12 +130,18 @@ class Server:
         password.unlink()
         if done.returncode != 0:
             raise RuntimeError(f"initdb ended with {done.returncode}\n{done.stdout}{done.stderr}")
-        self.port = _free_port()
+
+    def _configure(self):
         settings = {"listen_addresses": "127.0.0.1", "unix_socket_directories": self.folder, "timezone": "UTC",
                     "log_timezone": "UTC", "fsync": "off", "synchronous_commit": "off", "full_page_writes": "off",
                     **self.settings}
         with open(self.data / "postgresql.conf", "a", encoding="utf-8") as file:
             file.writelines(f"{name} = {_quoted(value)}\n" for name, value in settings.items())
+
+    def _greet(self):
+        """The first words to a new server."""
+        self.psql(f"CREATE ROLE {EXPORTER} LOGIN PASSWORD {_quoted(self.passwords[EXPORTER])}; "
+                  f"GRANT pg_read_all_data TO {EXPORTER}")
 
     def _give(self, path):
         os.chmod(path, 0o600)
@@ -174,13 +183,13 @@ class Server:
                 self.port = _free_port()
 
     def _ready(self, deadline):
-        """Waits for the word `ready` that a server of our pid writes into its pid file."""
+        """Waits for the word that a server of our pid writes into its pid file."""
         while self.process.poll() is None:
             try:
                 lines = (self.data / "postmaster.pid").read_text(encoding="utf-8", errors="replace").splitlines()
             except FileNotFoundError:
                 lines = []
-            if len(lines) >= 8 and lines[0] == str(self.process.pid) and lines[7].strip() == "ready":
+            if len(lines) >= 8 and lines[0] == str(self.process.pid) and lines[7].strip() in READY:
                 self.known = True
                 return True
             if time.monotonic() > deadline:
@@ -271,6 +280,37 @@ class Server:
             said = done.stderr.decode(errors="replace")
             raise RuntimeError(f"psql ended with {done.returncode}: {said}{self.tail() if 'connection' in said else ''}")
         return done.stdout if binary else done.stdout.decode().rstrip("\n")
+
+
+class Standby(Server):
+    """A copy of a running server that follows it and only reads. The same roles and passwords; a port of its own."""
+
+    def __init__(self, primary, **settings):
+        super().__init__(**settings)
+        self.primary = primary
+        self.passwords = primary.passwords
+
+    def _create(self):
+        done = subprocess.run(
+            [self.bin / "pg_basebackup", "-D", self.data, "-R", "-X", "stream", "-c", "fast", "--no-sync", "-h",
+             self.primary.folder, "-p", str(self.primary.port), "-U", SUPERUSER],
+            capture_output=True, text=True, timeout=INITDB_SECONDS, **self._how())
+        if done.returncode != 0:
+            raise RuntimeError(f"pg_basebackup ended with {done.returncode}\n{done.stdout}{done.stderr}")
+
+    def _greet(self):
+        self.catch_up()
+
+    def catch_up(self, seconds=START_SECONDS):
+        """Waits until it shows all that the primary has committed."""
+        # Commits are asynchronous: one that is not carries the others to where a standby sees them.
+        self.primary.psql("SET synchronous_commit = on; SELECT pg_logical_emit_message(true, 'rowferry', '')")
+        there = self.primary.psql("SELECT pg_current_wal_flush_lsn()")
+        deadline = time.monotonic() + seconds
+        while self.psql(f"SELECT pg_last_wal_replay_lsn() >= '{there}'") != "t":
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"the standby does not catch up within {seconds} s\n{self.tail()}")
+            time.sleep(0.02)
 
 
 def main():
