@@ -12,7 +12,7 @@ import pytest
 
 import database
 import processes
-from service import Service
+from role import Role
 
 
 def cause(service, task, event="export.failed"):
@@ -424,27 +424,6 @@ def test_nothing_runs_without_its_supervisor(service):
     processes.until(lambda: not service.processes(), 10, lambda: f"still there: {service.processes()}")
     service.start()
     assert service.fetch(service.wait(task, seconds=60)["download_url"]) == database.slow_csv(15000, 300)
-
-
-class Role(Service):
-    """One role alone, over the folder of another service."""
-
-    def __init__(self, owner, role, name):
-        super().__init__(owner.folder / name, owner.program, ["--retry-delays", "50ms"], owner.environment, role)
-        self.data = owner.data
-        self.types = owner.folder / "types"
-
-    inside = ()  # what the command runs in
-
-    def command(self):
-        more = ["-n", self.folder.name] if self.role == "worker" else []
-        return [*self.inside, self.program, self.role, "--data-dir", str(self.data), "--log-format", "json", "--types",
-                str(self.types), *more, *self.options]
-
-    def start(self, seconds=30):
-        self.launch()
-        self.await_line("role.started", seconds)
-        return self
 
 
 @pytest.fixture
