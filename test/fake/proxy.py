@@ -6,6 +6,7 @@ runs in a thread of its own, and what it opens belongs to the network namespace 
 """
 
 import asyncio
+import ctypes
 import fcntl
 import socket
 import struct
@@ -18,13 +19,17 @@ ANSWER, REQUEST = "answer", "request"  # what the server sends; what the client 
 PIECE = 65536
 FLUSH_SECONDS = 5
 LINGER_RESET = struct.pack("ii", 1, 0)
+SO_ATTACH_FILTER = 26  # socket(7); not in Python's
+DROP_ALL = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))  # the BPF program "return 0 bytes"
 
 
 @dataclass(frozen=True)
 class Mood:
     """What happens to a connection; by itself, nothing."""
 
-    end: str = ""  # "reset" (RST), "close" (FIN), "hole" (nothing goes through any more, and both ends stay open)
+    # "reset" (RST), "close" (FIN), "hole" (nothing goes through any more, both ends stay open), "dead" (a hole that
+    # does not even acknowledge what the client sends, as if its cable were out)
+    end: str = ""
     after: int = 0  # so many bytes of `of` get through before the end
     of: str = ANSWER
     corrupt: int = -1  # the byte of `of`, from 0, of which the bits of `mask` are turned over
@@ -100,7 +105,9 @@ class _Pipe:
             for way in ways:
                 way.cancel()
             await asyncio.gather(*ways, return_exceptions=True)
-            if how == "hole":
+            if how == "dead":
+                drop_all(self.client)
+            if how in ("hole", "dead"):
                 await self.hole_ends.wait()
             if how == "close":
                 await self._close()
@@ -122,6 +129,11 @@ class _Pipe:
             pass
 
 
+def drop_all(sock):
+    """From now on the kernel throws away what comes for this socket, before TCP sees it; on one that listens, too."""
+    sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HP", 1, ctypes.addressof(DROP_ALL)))
+
+
 async def _flush(sock):
     """Until the other end has everything, so that an RST takes nothing of it away."""
     deadline = time.monotonic() + FLUSH_SECONDS
@@ -136,15 +148,15 @@ def _reset(sock):
 
 
 class Proxy:
-    """Listens on a free port of `listen` and connects to host:port. To be closed; also a context manager."""
+    """Listens on a free port of 127.0.0.1 and connects to host:port. To be closed; also a context manager."""
 
-    def __init__(self, host, port, script=(), mood=Mood(), listen="127.0.0.1"):
+    def __init__(self, host, port, script=(), mood=Mood()):
         self.target, self.mood = (host, port), mood
         self.script = list(script)  # moods of the connections to come; the first is taken away by each that comes
         self.connections = []
         self._pipes = set()
         self._tasks = set()
-        self._listener = socket.create_server((listen, 0), backlog=128)
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
         self._listener.setblocking(False)
         self.host, self.port = self._listener.getsockname()[:2]
         self._loop = asyncio.new_event_loop()
@@ -162,7 +174,7 @@ class Proxy:
         return sum(connection.sent[way] for connection in self.connections)
 
     def end_all(self, how):
-        """Ends what lasts now: "reset", "close" or "hole"."""
+        """Ends what lasts now: "reset", "close", "hole" or "dead"."""
         self._call(lambda: [pipe.end(how, "order") for pipe in self._pipes])
 
     def close(self):

@@ -1,5 +1,6 @@
 """The proxy that other stories break connections with does what its moods say, to the byte."""
 
+import errno
 import socket
 import socketserver
 import threading
@@ -106,6 +107,21 @@ def test_a_hole_keeps_both_ends_open_until_it_is_told_otherwise(make_proxy):
         client.settimeout(5)
         with pytest.raises(ConnectionResetError):
             client.recv(1)
+
+
+def test_a_dead_one_does_not_even_acknowledge(make_proxy):
+    proxy = make_proxy(Mood("dead", 1000))
+    with socket.create_connection((proxy.host, proxy.port), timeout=5) as client:
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 300)
+        client.sendall(b"say\n")
+        came = client.recv(1000, socket.MSG_WAITALL)
+        assert came == SAID[:1000]
+        processes.until(lambda: proxy.connections[0].ended, 5, "it lives")
+        time.sleep(0.05)
+        client.sendall(b"anybody there?")
+        with pytest.raises(TimeoutError) as error:
+            client.recv(1)
+        assert error.value.errno == errno.ETIMEDOUT, "TCP gave up, not this test"
 
 
 def test_an_order_ends_what_lasts(make_proxy):
