@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import database
+import pg_exports
 from maker import Maker
 from namespace import Namespace
 from postgres import Server
@@ -60,6 +61,30 @@ def postgres():
     """One PostgreSQL server for all stories: each makes databases and roles of its own in it, and leaves it running."""
     with Server() as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def shop_server():
+    """A PostgreSQL server for a file of stories that stop and break it."""
+    with Server(max_connections="30") as server:
+        pg_exports.make_shop(server)
+        yield server
+
+
+@pytest.fixture
+def server(shop_server):
+    """That server, which runs."""
+    if not shop_server.running():
+        shop_server.start()
+    yield shop_server
+    if not shop_server.running():
+        shop_server.start()
+
+
+@pytest.fixture
+def make(make_service, tmp_path, server):
+    """Makes services over that server."""
+    return pg_exports.Maker(make_service, tmp_path, server)
 
 
 @pytest.fixture

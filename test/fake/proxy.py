@@ -174,20 +174,21 @@ class Proxy:
         return sum(connection.sent[way] for connection in self.connections)
 
     def end_all(self, how):
-        """Ends what lasts now: "reset", "close", "hole" or "dead"."""
-        self._call(lambda: [pipe.end(how, "order") for pipe in self._pipes])
+        """Ends what lasts now: "reset" (done when this returns), "close", "hole" or "dead"."""
+        asyncio.run_coroutine_threadsafe(self._end_all(how), self._loop).result(10)
+
+    async def _end_all(self, how):
+        tasks = set(self._tasks)
+        for pipe in self._pipes:
+            pipe.end(how, "order")
+        if how == "reset" and tasks:
+            await asyncio.wait(tasks, timeout=5)
 
     def close(self):
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._main.cancel)
             self._thread.join(10)
             assert not self._thread.is_alive(), "the proxy does not end"
-
-    def _call(self, work):
-        async def run():
-            return work()
-
-        return asyncio.run_coroutine_threadsafe(run(), self._loop).result(10)
 
     def _run(self):
         self._main = self._loop.create_task(self._accept())

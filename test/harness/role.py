@@ -9,7 +9,7 @@ class Role(Service):
     def __init__(self, owner, role, name):
         super().__init__(owner.folder / name, owner.program, ["--retry-delays", "50ms"], owner.environment, role)
         self.data = owner.data
-        self.types = owner.folder / "types"
+        self.types = owner.types
 
     inside = ()  # what the command runs in
 

@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import time
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import httpx
 
@@ -25,6 +26,7 @@ class Service:
         self.folder = Path(folder)
         self.folder.mkdir(mode=0o700, exist_ok=True)
         self.data = self.folder / "data"
+        self.types = self.folder / "types"  # where its maker put definitions, if it has any
         self.log_path = self.folder / "log"
         self.program = program
         self.role = role
@@ -245,6 +247,8 @@ class Service:
 
     def secrets(self):
         found = [value for name, value in self.environment.items() if "SECRET" in name or "PASSWORD" in name]
+        found += [unquote(split.password) for split in map(urlsplit, self.environment.values())
+                  if "://" in split.geturl() and split.password]
         path = self.data / "url.secret"
         if path.exists():
             found += path.read_text().split()
