@@ -1,18 +1,26 @@
 /*
- * drain: reads the binary COPY of a query and throws it away: what one connection can give to any
- * program that stands on libpq. Prints rows, bytes and seconds as JSON.
+ * drain: reads the binary COPY of queries and throws it away, each over a connection and in a
+ * thread of its own: what connections can give to any program that stands on libpq. Prints rows,
+ * bytes and seconds of all as JSON.
  *
- *   drain URL QUERY
+ *   drain URL QUERY...
  */
 #include <inttypes.h>
 #include <libpq-fe.h>
+#include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-enum { FRAME_BYTES = 64 }; /* what stands around the query */
+enum { FRAME_BYTES = 64 /* what stands around the query */, QUERIES_MAX = 16 };
+
+typedef struct {
+    pthread_t thread;
+    const char *url, *query;
+    uint64_t bytes, messages;
+} Drain;
 
 static int64_t
 now_ns(void)
@@ -59,35 +67,54 @@ end_copy(PGconn *connection)
     PQclear(result);
 }
 
-int
-main(int argc, char **argv)
+static void *
+drain(void *with)
 {
-    int64_t begun_ns = now_ns();
-    uint64_t bytes = 0, messages = 0, rows;
-    PGconn *connection;
+    Drain *d = with;
+    PGconn *connection = PQconnectdb(d->url);
     char *row;
     int got;
 
-    if (argc != 3) {
-        fprintf(stderr, "usage: drain URL QUERY\n");
-        return 2;
-    }
-    connection = PQconnectdb(argv[1]);
     if (PQstatus(connection) != CONNECTION_OK)
         die("connecting", connection);
-    begin_copy(connection, argv[2]);
+    begin_copy(connection, d->query);
     while ((got = PQgetCopyData(connection, &row, 0)) > 0) {
-        bytes += (uint64_t)got;
-        messages++;
+        d->bytes += (uint64_t)got;
+        d->messages++;
         PQfreemem(row);
     }
     if (got != -1)
         die("reading", connection);
     end_copy(connection);
     PQfinish(connection);
+    return NULL;
+}
 
-    /* A message each row, with the header before the first one, and one for the end. */
-    rows = messages > 0 ? messages - 1 : 0;
+int
+main(int argc, char **argv)
+{
+    static Drain drains[QUERIES_MAX];
+    int64_t begun_ns = now_ns();
+    uint64_t bytes = 0, rows = 0;
+    int queries = argc - 2;
+
+    if (queries < 1 || queries > QUERIES_MAX) {
+        fprintf(stderr, "usage: drain URL QUERY...\n");
+        return 2;
+    }
+    for (int i = 0; i < queries; i++) {
+        drains[i] = (Drain){.url = argv[1], .query = argv[2 + i]};
+        if (pthread_create(&drains[i].thread, NULL, drain, &drains[i]) != 0) {
+            fprintf(stderr, "drain: no thread\n");
+            return 1;
+        }
+    }
+    for (int i = 0; i < queries; i++) {
+        pthread_join(drains[i].thread, NULL);
+        bytes += drains[i].bytes;
+        /* A message each row, with the header before the first one, and one for the end. */
+        rows += drains[i].messages > 0 ? drains[i].messages - 1 : 0;
+    }
     printf("{\"rows\":%" PRIu64 ",\"bytes\":%" PRIu64 ",\"seconds\":%.3f}\n", rows, bytes,
         (double)(now_ns() - begun_ns) / 1e9);
     return 0;

@@ -4,5 +4,5 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 mkdir -p build/bench
 "${CC:-gcc}" -std=c17 -D_GNU_SOURCE -O2 -Wall -Wextra -o build/bench/paced bench/paced.c
-"${CC:-gcc}" -std=c17 -D_GNU_SOURCE -O2 -Wall -Wextra -isystem "$(pg_config --includedir)" -o build/bench/drain bench/drain.c -lpq
+"${CC:-gcc}" -std=c17 -D_GNU_SOURCE -O2 -Wall -Wextra -isystem "$(pg_config --includedir)" -o build/bench/drain bench/drain.c -lpq -lpthread
 exec python3 bench/run.py "$@"
