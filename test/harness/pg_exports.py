@@ -27,11 +27,13 @@ TYPES = {name: type_text(name, *words) for name, *words in (
      f"{{ {ROWS}, every: {{ type: int64, required: true }}, pause: {{ type: double, required: true }} }}", NUMBERS),
     # A table that a story makes: n, square, label.
     ("pg_table", "SELECT n, square, label FROM shop ORDER BY n", "{}", NUMBERS),
-    ("pg_table_slow", "SELECT n, square, label FROM shop WHERE n % 100 <> 0 OR pg_sleep(0.01) IS NOT NULL", "{}", NUMBERS),
+    ("pg_table_slow", "SELECT n, square, label FROM shop WHERE n % 100 <> 0 OR pg_sleep(0.01) IS NOT NULL", "{}",
+     NUMBERS),
     # Without an end, each in its own way.
     ("pg_sleeps", "SELECT 1::int8 AS n FROM pg_sleep(600)"),
     ("pg_computes", "SELECT count(*) AS n FROM generate_series(1, 300000) a, generate_series(1, 300000) b"),
-    ("pg_sorts", "SELECT a + b AS n FROM generate_series(1, 4000) a, generate_series(1, 4000) b ORDER BY md5(a || '/' || b)"),
+    ("pg_sorts", "SELECT a + b AS n FROM generate_series(1, 4000) a, generate_series(1, 4000) b "
+                 "ORDER BY md5(a || '/' || b)"),
     ("pg_streams", "SELECT a::int8 AS n FROM generate_series(1, 30000) a, generate_series(1, 30000) b, "
                    "generate_series(1, 30000) c"),
     # What fails.
@@ -50,11 +52,16 @@ TYPES = {name: type_text(name, *words) for name, *words in (
 )}
 
 
-def make_shop(server, rows=1000):
+def fill_shop(server, rows=1000):
+    """The table `shop` from the beginning."""
+    server.psql(f"DROP TABLE IF EXISTS shop; CREATE TABLE shop AS SELECT n::int8, (n * n)::int8 AS square, "
+                f"'number ' || n AS label FROM generate_series(1, {rows}) n")
+
+
+def make_shop(server):
     """The tables and functions that the types name."""
-    server.psql(f"""
-        CREATE TABLE shop AS SELECT n::int8, (n * n)::int8 AS square, 'number ' || n AS label
-            FROM generate_series(1, {rows}) n;
+    fill_shop(server)
+    server.psql("""
         CREATE TABLE secret_shop (n int8);
         CREATE TABLE mood (code text);
         REVOKE ALL ON secret_shop FROM PUBLIC;
@@ -107,7 +114,7 @@ def was_tried(service):
     def names():
         return {row[0] for row in service.sql("SELECT name FROM source")}
 
-    processes.until(lambda: "timescale" in names() and len(names()) == len(service.sources), 15, lambda: f"only {names()}")
+    processes.until(lambda: names() == service.sources, 15, lambda: f"only {names()}")
 
 
 def slow(service, rows=30000, every=1000, pause=0.05, **members):
@@ -116,9 +123,15 @@ def slow(service, rows=30000, every=1000, pause=0.05, **members):
 
 
 def causes(service, task):
-    """What the operator reads: the log's lines about ends of this task's attempts."""
-    return [line for line in service.lines() if line.get("task_id") == task and
-            line["event"] in ("export.failed", "export.retried")]
+    """What the operator reads: the log's lines about ends of this task's attempts. The last may come a moment later."""
+    has_failed = service.status(task)["status"] == "failed"
+
+    def found():
+        lines = [line for line in service.lines() if line.get("task_id") == task and
+                 line["event"] in ("export.failed", "export.retried")]
+        return lines if lines and (lines[-1]["event"] == "export.failed" or not has_failed) else None
+
+    return processes.until(found, 5, f"no word of {task}")
 
 
 def is_whole(service, done, rows):

@@ -1,4 +1,4 @@
-"""PostgreSQL fails in the middle of an export, refuses it, or is told to give it up: the whole file or a clear reason."""
+"""PostgreSQL fails in the middle of an export, refuses it, or gives it up: the whole file or a clear reason."""
 
 import json
 import os
@@ -101,7 +101,8 @@ def test_a_connection_that_is_cut_anywhere(make, server):
     """At every step of the way: either the attempt counts, or it leaves nothing at all."""
     rows = 3000
     with Proxy("127.0.0.1", server.port) as proxy:
-        service = make("--concurrency", "1", "--max-attempts", "3", "--retry-delays", "1ms", url=pg_exports.url_by(server, proxy.port))
+        service = make("--concurrency", "1", "--max-attempts", "3", "--retry-delays", "1ms",
+                       url=pg_exports.url_by(server, proxy.port))
         was_tried(service)
         service.export("pg_numbers", params={"rows": rows})
         proxy.end_all("reset")
@@ -166,9 +167,17 @@ def silence(tmp_path_factory, program):
         maker.finish()
 
 
-SPEECH = {"ssh": b"SSH-2.0-OpenSSH_9.2\r\n", "zeros": b"\0" * 4096, "noise": bytes((i * 167 + 13) % 256 for i in range(4096)),
-          "an error": b"E\xff\xff\xff\xff", "a long error": b"E\0\0\x75\x30" + b"x" * 40000, "authentication": b"R\0\0\0\x08\0\0\0\x63",
-          "http": b"HTTP/1.0 400 Bad Request\r\n\r\n", "too new": b"E\0\0\0\x1dSFATAL\0VFATAL\0C0A000\0Mno\0\0", "nothing": b""}
+SPEECH = {
+    "http": b"HTTP/1.0 400 Bad Request\r\n\r\n",
+    "ssh": b"SSH-2.0-OpenSSH_9.2\r\n",
+    "nothing": b"",
+    "zeros": b"\0" * 4096,
+    "noise": bytes((i * 167 + 13) % 256 for i in range(4096)),
+    "an error": b"E\xff\xff\xff\xff",
+    "a long error": b"E\0\0\x75\x30" + b"x" * 40000,
+    "another version": b"E\0\0\0\x1dSFATAL\0VFATAL\0C0A000\0Mno\0\0",
+    "another login": b"R\0\0\0\x08\0\0\0\x63",
+}
 
 
 @pytest.mark.asan
@@ -242,8 +251,7 @@ def test_a_standby_takes_back_the_rows_that_an_export_reads(make, server):
     """What the primary has deleted and vacuumed, the standby cannot keep for long: retried, and whole."""
     rows = 10000
     with Standby(server, max_standby_streaming_delay="300ms", hot_standby_feedback="off") as standby:
-        server.psql(f"DROP TABLE shop; CREATE TABLE shop AS SELECT n::int8, (n * n)::int8 AS square, 'number ' || n AS label "
-                    f"FROM generate_series(1, {2 * rows}) n")
+        pg_exports.fill_shop(server, 2 * rows)
         standby.catch_up()
         service = make(*PATIENT, url=standby.url())
         plain = service.export("pg_table")
@@ -273,7 +281,8 @@ def test_too_many_connections(make, server):
         for other in others:
             other.close()
     is_whole(service, service.wait(task), 3)
-    assert "too many clients" in str(causes(service, task)) or "remaining connection slots" in str(causes(service, task))
+    assert all("too many clients" in line["error"] or "remaining connection slots" in line["error"]
+               for line in causes(service, task))
     assert {line["error_code"] for line in causes(service, task)} == {"source-unavailable"}
 
 
@@ -342,10 +351,11 @@ def test_what_will_never_work_fails_at_once_with_a_reason(make, server):
             code, reason = expected[name]
             failed = service.wait(task, status="failed")
             lines = causes(service, task)
-            assert (failed["error_code"], failed["attempt"], failed["retryable"]) == (code, 1, False), (name, failed, lines)
+            ended = (failed["error_code"], failed["attempt"], failed["retryable"])
+            assert ended == (code, 1, False), (name, failed, lines)
             assert len(lines) == 1 and lines[0]["error_code"] == code and reason in lines[0]["error"], (name, lines)
-            for inside in (reason, "127.0.0.1", str(server.port), pg_exports.MARK, "SELECT"):
-                assert inside == "" or inside == "n" or inside not in json.dumps(failed), (name, failed)
+            for inside in (reason, secret, "127.0.0.1", str(server.port), pg_exports.MARK, "SELECT"):
+                assert len(inside) < 2 or inside not in json.dumps(failed), (name, failed)
         text = service.text()
         for inside in (secret, "let me in", pg_exports.MARK, *server.passwords.values()):
             assert inside not in text, f"{inside} is in the log"
@@ -356,7 +366,8 @@ def test_what_will_never_work_fails_at_once_with_a_reason(make, server):
 
 def test_the_schema_changes_between_the_request_and_the_run(make, server):
     server.psql("CREATE TABLE changing AS SELECT n, n AS square, n AS label FROM generate_series(1, 10) n")
-    text = pg_exports.type_text("pg_changing", "SELECT n, square FROM changing", columns="{ name: n, type: int64 } | { name: square, type: int64 }")
+    text = pg_exports.type_text("pg_changing", "SELECT n, square FROM changing",
+                                columns="{ name: n, type: int64 } | { name: square, type: int64 }")
     service = make("--concurrency", "1", types=[text])
     assert service.export("pg_changing")["row_count"] == 10
     server.psql("ALTER TABLE changing ALTER square TYPE int8, DROP label, ADD later text DEFAULT 'x'")
@@ -372,8 +383,7 @@ def test_the_schema_changes_between_the_request_and_the_run(make, server):
 
 def test_one_snapshot(make, server):
     """What happens to the table meanwhile is not in the file, and dropping it waits."""
-    server.psql("DROP TABLE shop; CREATE TABLE shop AS SELECT n::int8, (n * n)::int8 AS square, 'number ' || n AS label "
-                "FROM generate_series(1, 10000) n")
+    pg_exports.fill_shop(server, 10000)
     service = make(*ONCE)
     task = service.request("pg_table_slow")
     service.wait(task, state="streaming")
@@ -386,8 +396,7 @@ def test_one_snapshot(make, server):
     is_whole(service, service.wait(task), 10000)
     dropped.join(5)
     assert not dropped.is_alive()
-    server.psql("CREATE TABLE shop AS SELECT n::int8, (n * n)::int8 AS square, 'number ' || n AS label "
-                "FROM generate_series(1, 1000) n")
+    pg_exports.fill_shop(server)
 
 
 # --- limits ---
@@ -396,8 +405,9 @@ ENDLESS = ("pg_sleeps", "pg_computes", "pg_sorts", "pg_streams")
 
 
 def test_limits_of_time(make, server):
-    """The source's own and the task's, which ends a wait for a lock, too: each says which it was, none is tried again."""
-    server.psql("CREATE ROLE hurried LOGIN PASSWORD 'hurried-secret'; ALTER ROLE hurried SET statement_timeout = '400ms'")
+    """The source's, its role's, and the task's, also in a wait for a lock: each says which; none is tried again."""
+    server.psql("CREATE ROLE hurried LOGIN PASSWORD 'hurried-secret'; "
+                "ALTER ROLE hurried SET statement_timeout = '400ms'")
     server.passwords["hurried"] = "hurried-secret"
     sources = {"limited": {"url": server.url(), "statement_timeout": "500ms"}, "hurried": server.url("hurried")}
     service = make("--concurrency", "6", sources=sources, types=[pg_exports.type_text(
@@ -512,9 +522,8 @@ def high_water_kb(pid):
 
 def test_a_million_wide_rows_in_32_megabytes(make, server):
     wide = pg_exports.type_text(
-        "pg_wide", "SELECT n, a::text AS a, a::text AS b, a::text AS c FROM (SELECT n::int8, repeat(md5(n::text), 2) AS a "
-                   "FROM generate_series(1, 1000000) n) s",
-        columns="{ name: n, type: int64 } | { name: a, type: text } | { name: b, type: text } | { name: c, type: text }")
+        "pg_wide", "SELECT n, a, a AS b, a AS c FROM generate_series(1, 1000000) n, repeat(md5(n::text), 2) a",
+        columns="{ name: n, type: int64 } | " + " | ".join(f"{{ name: {name}, type: text }}" for name in "abc"))
     service = make("--concurrency", "1", *ONCE, types=[wide])
     task = service.request("pg_wide")
     most = {}
@@ -532,7 +541,8 @@ def test_a_million_wide_rows_in_32_megabytes(make, server):
 
 def test_values_that_are_too_large(make, server):
     """One value of 20 MB is only large; 70 MB are more than a row may have, 300 MB more than there is memory."""
-    value = pg_exports.type_text("pg_value", "SELECT repeat('x', $bytes) AS v", params="{ bytes: { type: int32, required: true } }",
+    value = pg_exports.type_text("pg_value", "SELECT repeat('x', $bytes) AS v",
+                                 params="{ bytes: { type: int32, required: true } }",
                                  columns="{ name: v, type: text }")
     service = make("--concurrency", "1", types=[value])
     done = service.export("pg_value", params={"bytes": 20 << 20})
@@ -545,10 +555,10 @@ def test_values_that_are_too_large(make, server):
 
 # --- what took its time meanwhile ---
 
-@pytest.mark.parametrize("name,least,most", [("silent", 9, 13), ("unreachable", 9, 13), ("half_way", 9, 13), ("kept", 9, 13),
-                                             ("dead", 10, 36)])
+@pytest.mark.parametrize("name,least,most", [("silent", 9, 13), ("unreachable", 9, 13), ("half_way", 9, 13),
+                                             ("kept", 9, 13), ("dead", 10, 36)])
 def test_a_server_that_says_nothing(silence, name, least, most):
-    """Nobody waits for ever: ten seconds at the door and at the first words, thirty for a peer that answers no probe."""
+    """Ten seconds at the door and at the first words, thirty for a peer that answers no probe."""
     service, task = silence[name]
     failed = service.wait(task, status="failed", seconds=60)
     assert failed["error_code"] in ("source-unavailable", "source-timeout"), failed

@@ -46,6 +46,11 @@ def instead_of(kind_wanted, *pieces, nth_wanted=0):
     return lambda kind, body, nth: list(pieces) if kind == kind_wanted and nth == nth_wanted else None
 
 
+def copy_ends(instead):
+    """This instead of the word that all rows were sent."""
+    return lambda kind, body, nth: instead if kind == b"C" and body.startswith(b"COPY") else None
+
+
 def field(count, *lengths_and_bytes):
     """A row of a binary COPY."""
     row = struct.pack(">h", count)
@@ -65,6 +70,13 @@ def endless(piece):
             yield piece
 
     return pieces
+
+
+def silence():
+    for _ in range(100):
+        time.sleep(0.05)
+        yield b""
+    yield END
 
 
 GOOD = ((8, struct.pack(">q", 7)), (8, struct.pack(">q", 49)), (8, b"number 7"))
@@ -132,9 +144,9 @@ BROKEN_TALK = {
     "an error in another language": (instead_of(b"c", error("57014", "Anweisung wird abgebrochen")), "source-conflict"),
     "an error with an unknown code": (instead_of(b"c", error("ZZ999", "?" * 100000)), "source-query"),
     "an error that says nothing": (instead_of(b"c", said(b"E", b"\0")), None),
-    "an error that is not UTF-8": (instead_of(b"c", said(b"E", b"SERROR\0VERROR\0C22012\0M\xff\x1b[31m\n{\"level\"\0\0")), "source-query"),
-    "an error instead of the end": (lambda kind, body, nth: error("22012") if kind == b"C" and body.startswith(b"COPY") else None,
-                                    "source-query"),
+    "an error that is not UTF-8": (instead_of(b"c", said(b"E", b"SERROR\0C22012\0M\xff\x1b[31m\n{\"level\"\0\0")),
+                                   "source-query"),
+    "an error instead of the end": (copy_ends(error("22012")), "source-query"),
     "the end of rows, and away": (instead_of(b"c", said(b"c"), END), "source-unavailable"),
     "away without the end": (instead_of(b"c", END), "source-unavailable"),
     "a fatal word": (instead_of(b"c", error("57P01", severity="FATAL"), END), "source-unavailable"),
@@ -151,10 +163,12 @@ BROKEN_TALK = {
     "a column of type 0": (description(lambda body: row_description(1, b"n\0", 0)), "source-query"),
     "a name of a megabyte": (description(lambda body: row_description(1, b"n" * (1 << 20) + b"\0")), "source-query"),
     "a name that is not UTF-8": (description(lambda body: row_description(1, b"\xff\xfe\0")), "source-query"),
-    "starting up": (instead_of(b"R", error("57P03", "the database system is starting up", "FATAL"), END), "source-unavailable"),
+    "starting up": (instead_of(b"R", error("57P03", "the database system is starting up", "FATAL"), END),
+                    "source-unavailable"),
     "another login": (instead_of(b"R", said(b"R", struct.pack(">i", 99))), None),
     "a SASL way nobody knows": (instead_of(b"R", said(b"R", struct.pack(">i", 10) + b"SCRAM-SHA-9\0\0")), None),
-    "a server that proves nothing": (instead_of(b"R", said(b"R", struct.pack(">i", 12) + b"v=AAAA"), nth_wanted=2), None),
+    "a server that proves nothing": (instead_of(b"R", said(b"R", struct.pack(">i", 12) + b"v=AAAA"), nth_wanted=2),
+                                     None),
 }
 
 
@@ -174,17 +188,6 @@ def test_talk_that_makes_no_sense(make, liar, server, name):
     all_is_clean(service, server, done)
 
 
-HARMLESS = {
-    "a notice before each row": lambda kind, body, nth: [notice("hello"), said(kind, body)] if kind == b"d" else None,
-    "a setting that changes": lambda kind, body, nth: [said(b"S", b"TimeZone\0Mars\0"), said(kind, body)] if kind == b"d" and nth == 5 else None,
-    "news for somebody else": lambda kind, body, nth: [said(b"A", b"\0\0\0\1x\0y\0"), said(kind, body)] if kind == b"d" and nth == 5 else None,
-    "a notice of a megabyte": instead_of(b"H", notice("x" * (1 << 20)), said(b"H", b"\1" + struct.pack(">hhhh", 3, 1, 1, 1))),
-    "all rows in one message": None,
-    "rows in pieces of seven bytes": None,
-    "the end of another count": lambda kind, body, nth: said(b"C", b"COPY 7\0") if kind == b"C" and body.startswith(b"COPY") else None,
-}
-
-
 class Repacked:
     """The same bytes of COPY in messages of another size."""
 
@@ -201,8 +204,15 @@ class Repacked:
         return None
 
 
-HARMLESS["all rows in one message"] = Repacked(1 << 30)
-HARMLESS["rows in pieces of seven bytes"] = Repacked(7)
+HARMLESS = {
+    "a notice before each row": lambda kind, body, nth: [notice("hello"), said(kind, body)] if kind == b"d" else None,
+    "a setting that changes": copy_data(5, lambda body: [said(b"S", b"TimeZone\0Mars\0"), said(b"d", body)]),
+    "news for somebody else": copy_data(5, lambda body: [said(b"A", b"\0\0\0\1x\0y\0"), said(b"d", body)]),
+    "a notice of a megabyte": copy_data(5, lambda body: [notice("x" * (1 << 20)), said(b"d", body)]),
+    "all rows in one message": Repacked(1 << 30),
+    "rows in pieces of seven bytes": Repacked(7),
+    "the end of another count": copy_ends(said(b"C", b"COPY 7\0")),
+}
 
 
 @pytest.mark.parametrize("name", HARMLESS)
@@ -217,7 +227,7 @@ ENDLESS = {
     "notices for ever": all_from(b"H", endless(notice("x" * 1000) * 50)),
     "notices at the door": all_from(b"R", endless(notice("x" * 1000) * 50)),
     "settings for ever": all_from(b"H", endless(said(b"S", b"a\0b\0") * 100)),
-    "the first row for ever, and no answer to a cancel": all_from(b"d", endless(b"")),
+    "silence, and no answer to a cancel": all_from(b"d", silence),
 }
 
 
@@ -237,10 +247,11 @@ def test_talk_without_an_end(make, liar, server, name):
 
 EVERYTHING = pg_exports.type_text(
     "pg_everything",
-    "SELECT n AS a, n::int2 AS b, n::int4 AS c, n / 7.0::float4 AS d, n / 7.0::float8 AS e, (n * 1234567.891)::numeric AS f, "
-    "n % 2 = 0 AS g, ('2024-01-01'::date + n::int) AS h, '12:34:56.789'::time AS i, ('2024-01-01'::timestamp + n * interval '1h') AS j, "
-    "('2024-01-01'::timestamptz + n * interval '1h') AS k, n * interval '1 month 2 days 3.5 s' AS l, gen_random_uuid() AS m, "
-    "decode(md5(n::text), 'hex') AS o, json_build_object('n', n)::jsonb AS p, ARRAY[n, n + 1] AS q FROM generate_series(1, 300) n",
+    "SELECT n AS a, n::int2 AS b, n::int8 AS c, n / 7.0::float4 AS d, n / 7.0::float8 AS e, n * 1234567.891 AS f, "
+    "n % 2 = 0 AS g, '2024-01-01'::date + n AS h, '12:34:56.789'::time AS i, "
+    "'2024-01-01'::timestamp + n * interval '1h' AS j, '2024-01-01'::timestamptz + n * interval '1h' AS k, "
+    "n * interval '1 month 2 days 3.5 s' AS l, gen_random_uuid() AS m, decode(md5(n::text), 'hex') AS o, "
+    "jsonb_build_object('n', n) AS p, ARRAY[n, n + 1] AS q FROM generate_series(1, 300) n",
     columns=" | ".join(f"{{ name: {name} }}" for name in "abcdefghijklmopq"))
 
 
@@ -248,7 +259,6 @@ def test_bytes_that_are_turned_over(make, liar, server):
     """Any bytes among the rows: the export may fail or show other values, and the child lives on."""
     service = make("--concurrency", "2", *ONCE, "--task-time-limit", "5s", types=[EVERYTHING],
                    url=pg_exports.url_by(server, liar.port))
-    print(service.log_path)
     assert service.export("pg_everything")["row_count"] == 300
     chance = random.Random(20240229)
 
@@ -262,11 +272,9 @@ def test_bytes_that_are_turned_over(make, liar, server):
 
     liar.lie = lie
     tasks = [service.request("pg_everything", f"user_{i}") for i in range(60)]
-    codes = set()
-    for task in tasks:
-        ended = processes.until(lambda: (lambda one: one if one["status"] in FINAL else None)(service.status(task)), 20, "no end")
-        codes.add(ended.get("error_code"))
-        assert ended.get("error_code") in (None, "source-query", "source-unavailable", "size-limit", "memory-limit", "encode-failed"), ended
+    processes.until(lambda: all(service.status(task)["status"] in FINAL for task in tasks), 30, "no end")
+    codes = {service.status(task).get("error_code") for task in tasks}
+    assert codes <= {None, "source-query", "source-unavailable", "size-limit", "memory-limit", "encode-failed"}, codes
     assert "source-query" in codes
     assert service.lines("child.died") == [] and service.uploads() == []
     activity.nothing_runs(server)
