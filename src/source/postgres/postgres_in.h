@@ -181,7 +181,7 @@ typedef struct {
     size_t columns;
     const ColumnSpec *column;
     const PgForm *form;
-    const bool *never_null; /* a table's NOT NULL column, and no outer join */
+    const bool *never_null; /* a table's NOT NULL column, and nothing makes NULL of it */
 } PgColumns;
 
 /* What the planner thinks of it; of what it does not tell, -1 or 0. */
@@ -189,7 +189,7 @@ typedef struct {
     int64_t rows;
     uint64_t width; /* bytes of a row */
     double cost;
-    bool joins_outer;
+    bool makes_nulls; /* in columns that have none, or may */
 } PgPlan;
 
 /* Asks the server what the query yields, and decides. `s` has begun. SOURCE_QUERY names a column

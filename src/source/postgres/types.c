@@ -187,20 +187,27 @@ look_up_foreign(PgSession *s, Result *result, Arena *task, Err *e)
     return e->links == 0;
 }
 
-/* Which results can never be NULL; wanted where their ranges are. */
+/* Which results can never be NULL; wanted where their ranges are. Tables that inherit from one may
+ * do without its NOT NULL, and what another server has, nobody checks. */
 static bool
 look_up_nulls(PgSession *s, const PgPlan *plan, Result *result, Arena *task, Err *e)
 {
     static const char sql[] =
-        "SELECT attnotnull FROM pg_catalog.pg_attribute"
-        " WHERE attrelid = $1::pg_catalog.oid AND attnum = $2::pg_catalog.int2";
+        "WITH RECURSIVE family (oid) AS (SELECT $1::pg_catalog.oid UNION"
+        "  SELECT inhrelid FROM pg_catalog.pg_inherits JOIN family ON inhparent = family.oid)"
+        " SELECT pg_catalog.bool_and(member.attnotnull AND relkind IN ('r', 'p', 'm'))"
+        " FROM family JOIN pg_catalog.pg_class ON pg_class.oid = family.oid"
+        " JOIN pg_catalog.pg_attribute AS parent ON parent.attrelid = $1::pg_catalog.oid"
+        "  AND parent.attnum = $2::pg_catalog.int2"
+        " JOIN pg_catalog.pg_attribute AS member ON member.attrelid = family.oid"
+        "  AND member.attname = parent.attname";
 
     for (size_t i = 0; i < result->count; i++) {
         Found *found = &result->found[i];
         const char *column = s->spec->parallel->column, *value[2];
         PGresult *answer;
 
-        if (!column || strcmp(found->name, column) != 0 || !found->table || plan->joins_outer)
+        if (!column || strcmp(found->name, column) != 0 || !found->table || plan->makes_nulls)
             continue;
         value[0] = arena_printf(task, e, "%u", found->table);
         value[1] = arena_printf(task, e, "%d", found->attribute);
@@ -234,18 +241,22 @@ read_description(const PGresult *described, Arena *task, Result *result, Err *e)
     return true;
 }
 
+/* Of columns that have none: outer joins, the totals of ROLLUP and its like, another server. */
 static bool
-joins_outer(const json_t *node)
+makes_nulls(const json_t *node)
 {
     const char *join = json_string_value(json_object_get(node, "Join Type"));
+    const char *type = json_string_value(json_object_get(node, "Node Type"));
     const json_t *child;
     size_t i;
 
+    if (json_object_get(node, "Grouping Sets") || !type || strcmp(type, "Foreign Scan") == 0)
+        return true;
     if (join && strcmp(join, "Inner") != 0 && strcmp(join, "Semi") != 0 &&
         strcmp(join, "Anti") != 0)
         return true;
     json_array_foreach(
-        json_object_get(node, "Plans"), i, child) if (joins_outer(child)) return true;
+        json_object_get(node, "Plans"), i, child) if (makes_nulls(child)) return true;
     return false;
 }
 
@@ -262,7 +273,7 @@ read_plan(const PGresult *explained)
         .rows = count >= 0 && count < 9e18 ? (int64_t)count : -1,
         .width = (uint64_t)json_integer_value(json_object_get(top, "Plan Width")),
         .cost = json_number_value(json_object_get(top, "Total Cost")),
-        .joins_outer = !top || joins_outer(top),
+        .makes_nulls = !top || makes_nulls(top),
     };
 
     json_decref(all);
