@@ -35,8 +35,12 @@ INSERT INTO plain SELECT n, date '2020-01-01' + n / 100, 'a' || n FROM generate_
 CREATE TABLE unknown (n int); INSERT INTO unknown SELECT generate_series(1, {ROWS}); CREATE INDEX ON unknown (n);
 GRANT USAGE ON SCHEMA app TO exporter;
 GRANT SELECT ON ALL TABLES IN SCHEMA app TO exporter;
+CREATE TABLE named AS SELECT n AS "At", {ROWS} - n AS at, n AS key, repeat('x', 40) AS pad FROM big; CREATE INDEX ON named ("At"); CREATE INDEX ON named (key);
+CREATE TABLE parent (n int NOT NULL, pad text); INSERT INTO parent SELECT n, repeat('x', 40) FROM big; CREATE INDEX ON parent (n);
+CREATE TABLE child () INHERITS (parent); ALTER TABLE child ALTER n DROP NOT NULL; INSERT INTO child VALUES (NULL, 'of the child');
+GRANT SELECT ON ALL TABLES IN SCHEMA public TO exporter;
 ALTER TABLE unknown SET (autovacuum_enabled = off);
-VACUUM (ANALYZE) big, app.apart, small, other, parted, plain, "BigOne";
+VACUUM (ANALYZE) big, app.apart, small, other, parted, plain, "BigOne", named, parent, child;
 """
 
 COLUMNS = {"n": "int32", "at": "timestamptz", "name": "text", "weight": "double"}
@@ -146,6 +150,22 @@ def test_ranges_of_a_column(definitions, server, query, column, table, connectio
     assert ranges == 1 if table == "app.apart" else ranges > 4
 
 
+@pytest.mark.parametrize("query", [
+    QUERY + " ORDER BY n;",
+    "(" + QUERY + " ORDER BY n ) ;",
+    "SELECT ALL big.N, BIG.at, name, weight FROM big ORDER BY big.n",
+    "SELECT big.*, 1 AS one FROM big ORDER BY big.n",
+    "SELECT 1 AS one, * FROM big ORDER BY big.n",
+], ids=["a semicolon", "parentheses", "capitals", "all of a table", "all"])
+def test_order_is_told(definitions, server, query):
+    assert same(definitions, server, query, COLUMNS, **parallel("n", connections=4)) > 4
+
+
+def test_a_table_that_inherits_may_have_null(definitions, server):
+    """The column is NOT NULL in the table that is named, and NULL in one that inherits from it."""
+    assert same(definitions, server, "SELECT n, pad FROM parent ORDER BY n", ["n", "pad"], **parallel("n", "parent", 8)) > 4
+
+
 def test_groups_by_ranges_of_a_column(definitions, server):
     query = "SELECT n, count(*) AS count FROM big GROUP BY n HAVING count(*) > 0 ORDER BY n"
     assert same(definitions, server, query, ["n", "count"], **parallel("n")) >= 1
@@ -166,6 +186,11 @@ def test_outer_join_has_null_of_its_own(definitions, server):
     (QUERY + " ORDER BY n + 1", "n", COLUMNS, "order"),
     (QUERY + " ORDER BY -n", "n", COLUMNS, "order"),
     (QUERY + " ORDER BY 1", "n", COLUMNS, "order"),
+    ("(" + QUERY + " ORDER BY n DESC)", "n", COLUMNS, "order"),
+    ('SELECT "At", at AS other, pad FROM named ORDER BY at', "At", ["At", "other", "pad"], "order"),
+    ("SELECT key AS at, pad FROM named ORDER BY named.at", "at", ["at", "pad"], "order"),
+    ("SELECT key at, pad FROM named ORDER BY named.at", "at", ["at", "pad"], "order"),
+    ("SELECT n.key, f.pad FROM named n JOIN named f USING (key) ORDER BY f.key", "key", ["key", "pad"], "order"),
     (QUERY, "name", COLUMNS, "whole number"),
     (QUERY, "weight", COLUMNS, "whole number"),
 ])
@@ -183,6 +208,49 @@ def test_columns_are_refused(definitions, query, by, columns, says):
 ], ids=["few blocks", "few rows", "no index", "never analysed"])
 def test_one_connection_is_enough(definitions, server, query, by, table, columns):
     assert same(definitions, server, query, columns, **parallel(by, table)) == 1
+
+
+@pytest.mark.parametrize("query", [
+    "SELECT n, name FROM big WHERE n BETWEEN 5 AND 50",
+    "SELECT n, name FROM big WHERE n = 7",
+    "SELECT n, name FROM big WHERE n = 7 OR n = 300000",
+], ids=["a few", "one", "two"])
+def test_an_index_is_quicker_than_places(definitions, server, query):
+    """What a parameter asks for decides how the server finds it, not whether there is a file."""
+    assert same(definitions, server, query, ["n", "name"], **parallel("ctid", connections=8)) == 1
+
+
+def test_processes_of_the_server_read_places(definitions, server):
+    server.psql("ALTER ROLE exporter SET force_parallel_mode = on")
+    try:
+        assert same(definitions, server, QUERY, COLUMNS, **parallel("ctid")) >= 4
+    finally:
+        server.psql("ALTER ROLE exporter RESET force_parallel_mode")
+
+
+@pytest.mark.parametrize("column, bounds", [
+    ("at", [("-infinity", "2024-01-01"), ("2024-01-01", "2024-02-01"), ("2024-02-01", "infinity")]),
+    ("small", [(-2**63, 0), (0, 20000), (20000, 2**63 - 1)]),
+])
+def test_chunks_without_an_end(definitions, server, column, bounds):
+    """A hypertable's first and last chunk may begin and end where no value of the column is."""
+    kind = "" if column == "at" else "_integer"
+    rows = ", ".join(f"('public', 'chunked', '{column}', '{begin}', '{end}')" for begin, end in bounds)
+    server.psql(f"""
+        CREATE SCHEMA timescaledb_information; GRANT USAGE ON SCHEMA timescaledb_information TO exporter;
+        CREATE TABLE timescaledb_information.chunks (hypertable_schema name, hypertable_name name, primary_dimension name,
+            range_start timestamptz, range_end timestamptz, range_start_integer int8, range_end_integer int8);
+        INSERT INTO timescaledb_information.chunks
+            (hypertable_schema, hypertable_name, primary_dimension, range_start{kind}, range_end{kind}) VALUES {rows};
+        CREATE TABLE chunked AS SELECT (n / 20)::int2 AS small, at, name FROM big;
+        CREATE INDEX ON chunked (at); CREATE INDEX ON chunked (small);
+        GRANT SELECT ON chunked, timescaledb_information.chunks TO exporter""")
+    server.psql("VACUUM (ANALYZE) chunked")
+    try:
+        query = f"SELECT {column}, name FROM chunked ORDER BY {column}, name"
+        assert same(definitions, server, query, [column, "name"], **parallel(column, "chunked", 8)) > 4
+    finally:
+        server.psql("DROP TABLE chunked; DROP SCHEMA timescaledb_information CASCADE")
 
 
 def test_nothing_in_it(definitions):

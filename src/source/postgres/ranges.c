@@ -179,13 +179,19 @@ member(const json_t *node, const char *name)
 }
 
 static bool
+is_table(const json_t *node, const Table *table)
+{
+    return strcmp(member(node, "Relation Name"), table->name) == 0 &&
+           strcmp(member(node, "Schema"), table->schema) == 0;
+}
+
+static bool
 reads_table(const json_t *node, const Table *table)
 {
     const json_t *child;
     size_t i;
 
-    if (strcmp(member(node, "Relation Name"), table->name) == 0 &&
-        strcmp(member(node, "Schema"), table->schema) == 0)
+    if (is_table(node, table))
         return true;
     json_array_foreach(
         json_object_get(node, "Plans"), i, child) if (reads_table(child, table)) return true;
@@ -212,25 +218,40 @@ only_child(const json_t *node, const Table *table, bool *strays)
     return only;
 }
 
+static bool
+works_by_row(const json_t *node)
+{
+    static const char *const types[] = {"Subquery Scan", "ProjectSet", "Result", "Gather"};
+
+    for (size_t i = 0; i < sizeof types / sizeof types[0]; i++)
+        if (strcmp(member(node, "Node Type"), types[i]) == 0)
+            return true;
+    return false;
+}
+
 /*
  * Does a range yield the rows of its places and nothing else? Then its plan is a scan of them, with
  * at most what works row by row above it. A grouping, sorting, limiting or joining query over each
- * part would not be the one over the whole.
+ * part would not be the one over the whole. `*slow`: why it is better asked as a whole, which the
+ * values of parameters may decide.
  */
 static bool
-judge_places(const json_t *plan, const Table *table, Err *e)
+judge_places(const json_t *plan, const Table *table, const char **slow, Err *e)
 {
-    const json_t *node = json_object_get(json_array_get(plan, 0), "Plan");
-    bool strays = false;
+    const json_t *node = json_object_get(json_array_get(plan, 0), "Plan"), *last = node;
+    bool strays = false, scans;
 
-    while (node && (strcmp(member(node, "Node Type"), "Subquery Scan") == 0 ||
-                       strcmp(member(node, "Node Type"), "ProjectSet") == 0 ||
-                       strcmp(member(node, "Node Type"), "Result") == 0))
-        node = only_child(node, table, &strays);
-    if (node && strcmp(member(node, "Node Type"), "Tid Range Scan") == 0 &&
-        strcmp(member(node, "Relation Name"), table->name) == 0 &&
-        strcmp(member(node, "Schema"), table->schema) == 0 && !only_child(node, table, &strays) &&
-        !strays)
+    *slow = NULL;
+    for (; node && works_by_row(node); node = only_child(node, table, &strays))
+        last = node;
+    scans = node && strcmp(member(node, "Node Type"), "Tid Range Scan") == 0;
+    if (!node && *member(last, "One-Time Filter"))
+        *slow = "it has no rows";
+    else if (node && !scans && strstr(member(node, "Filter"), "ctid"))
+        *slow = "the rows are found quicker than by their places";
+    if (node) /* below a bitmap's scan are its indexes */
+        (void)only_child(node, table, &strays);
+    if ((*slow || scans) && !strays && (!node || is_table(node, table)))
         return true;
     return fail(e, SOURCE_QUERY,
         "parallel by ctid wants a query of the rows of %s alone, which it names once and without "
@@ -256,6 +277,7 @@ split_places(PgSession *s, const PgColumns *columns, const Table *table, Arena *
     enum { BLOCK_BYTES = 8192 };
     uint64_t blocks = bytes_of_range(s->spec->parallel) / BLOCK_BYTES;
     PgRanges made = {.blocks = blocks, .count = (table->blocks + blocks - 1) / blocks};
+    const char *slow;
     json_t *plan;
     bool ok;
 
@@ -275,8 +297,10 @@ split_places(PgSession *s, const PgColumns *columns, const Table *table, Arena *
     made.after = arena_printf(task, e, ")\nSELECT * FROM (\n%s\n) AS q", columns->sql);
     if (!made.before || !made.after || !(plan = explain(s, &made, made.count / 2, e)))
         return false;
-    ok = judge_places(plan, table, e);
+    ok = judge_places(plan, table, &slow, e);
     json_decref(plan);
+    if (ok && slow)
+        return tell_whole(s, slow);
     if (ok)
         *ranges = made;
     return ok;
@@ -305,9 +329,18 @@ as_number(ColumnType type)
     }
 }
 
+/* The chunks of small numbers may end far beyond them. */
 static bool
-read_bounds(PgSession *s, const char *sql, int values, const char *const *value, Arena *task,
-    Bounds *bounds, Err *e)
+can_be(ColumnType type, int64_t value)
+{
+    return type == COLUMN_INT16   ? value >= INT16_MIN && value <= INT16_MAX
+           : type == COLUMN_INT32 ? value >= INT32_MIN && value <= INT32_MAX
+                                  : true;
+}
+
+static bool
+read_bounds(PgSession *s, const char *sql, int values, const char *const *value, ColumnType type,
+    Arena *task, Bounds *bounds, Err *e)
 {
     PGresult *answer = pg_session_ask(s, sql, values, value, e);
     size_t rows = answer ? (size_t)PQntuples(answer) : 0;
@@ -317,7 +350,7 @@ read_bounds(PgSession *s, const char *sql, int values, const char *const *value,
     for (size_t i = 0; bounds->at && i < rows; i++) {
         int64_t at = strtoll(PQgetvalue(answer, (int)i, 0), NULL, 10);
 
-        if (bounds->count == 0 || at > bounds->at[bounds->count - 1])
+        if (can_be(type, at) && (bounds->count == 0 || at > bounds->at[bounds->count - 1]))
             bounds->at[bounds->count++] = at;
     }
     PQclear(answer);
@@ -334,10 +367,11 @@ ask_chunks(PgSession *s, const Table *table, ColumnType type, Arena *task, Bound
         "SELECT DISTINCT %s::pg_catalog.int8 AS bound FROM timescaledb_information.chunks,"
         " LATERAL (VALUES (range_start%s), (range_end%s)) AS ends (x)"
         " WHERE hypertable_schema = $1 AND hypertable_name = $2 AND primary_dimension = $3"
-        " AND x IS NOT NULL ORDER BY bound LIMIT %d",
+        " AND x IS NOT NULL AND x::pg_catalog.text NOT IN ('infinity', '-infinity')"
+        " ORDER BY bound LIMIT %d",
         as_number(type), is_number ? "_integer" : "", is_number ? "_integer" : "", STATISTICS_MAX);
 
-    return sql && read_bounds(s, sql, 3, value, task, bounds, e);
+    return sql && read_bounds(s, sql, 3, value, type, task, bounds, e);
 }
 
 /* ANALYZE's histogram: about as many rows between each two of its bounds. */
@@ -354,7 +388,7 @@ ask_histogram(
         " WHERE x::pg_catalog.text NOT IN ('infinity', '-infinity') ORDER BY bound LIMIT %d",
         as_number(type), pg_cast_name(type), STATISTICS_MAX);
 
-    return sql && read_bounds(s, sql, 3, value, task, bounds, e);
+    return sql && read_bounds(s, sql, 3, value, type, task, bounds, e);
 }
 
 /* Each gap in `parts` equal ones. */
@@ -369,11 +403,12 @@ refine(Bounds *bounds, uint64_t parts, Arena *task, Err *e)
         return false;
     for (size_t i = 0; i < bounds->count; i++) {
         int64_t from = bounds->at[i], to = i + 1 < bounds->count ? bounds->at[i + 1] : from;
-        double gap = (double)to - (double)from;
+        uint64_t gap = (uint64_t)to - (uint64_t)from; /* may be more than an int64_t holds */
 
         finer[count++] = from;
         for (uint64_t part = 1; i + 1 < bounds->count && part < parts; part++) {
-            int64_t between = from + (int64_t)(gap * (double)part / (double)parts);
+            int64_t between =
+                (int64_t)((uint64_t)from + gap / parts * part + gap % parts * part / parts);
 
             if (between > finer[count - 1] && between < to)
                 finer[count++] = between;
@@ -391,49 +426,130 @@ is_word(const QueryToken *token, const char *word)
 }
 
 static bool
-is_column(const QueryToken *token, const char *column)
+is_sign(const QueryToken *token, char sign)
 {
-    size_t bytes = strlen(column);
-
-    if (token->kind == QUERY_QUOTED)
-        return token->bytes == bytes + 2 && strncmp(token->at + 1, column, bytes) == 0;
-    return token->bytes == bytes && strncasecmp(token->at, column, bytes) == 0;
+    return token->kind == QUERY_SIGN && *token->at == sign;
 }
 
-/* Behind ORDER BY: is it [x.]column [ASC] and then anything but NULLS FIRST or another operand? */
+/* A name without quotes is one of small letters to the server. */
 static bool
-is_order_by(QueryToken token, const char *column)
+is_name(const QueryToken *token, const char *name, size_t bytes)
 {
-    QueryToken next = token;
-    bool more = query_token(token.at + token.bytes, QUERY_SQL, &next);
+    if (token->kind == QUERY_QUOTED)
+        return token->bytes == bytes + 2 && strncmp(token->at + 1, name, bytes) == 0;
+    if (token->kind != QUERY_WORD || token->bytes != bytes)
+        return false;
+    for (size_t i = 0; i < bytes; i++) {
+        char c = token->at[i];
 
-    while (more && next.kind == QUERY_SIGN && *next.at == '.' &&
-           query_token(next.at + next.bytes, QUERY_SQL, &token))
-        more = query_token(token.at + token.bytes, QUERY_SQL, &next);
+        if ((c >= 'A' && c <= 'Z' ? (char)(c + 'a' - 'A') : c) != name[i])
+            return false;
+    }
+    return true;
+}
+
+static bool
+is_column(const QueryToken *token, const char *column)
+{
+    return is_name(token, column, strlen(column));
+}
+
+static bool
+is_same(const QueryToken *a, const QueryToken *b)
+{
+    return a->kind == b->kind && a->bytes == b->bytes && strncasecmp(a->at, b->at, a->bytes) == 0;
+}
+
+static bool
+step(QueryToken *token)
+{
+    return query_token(token->at + token->bytes, QUERY_SQL, token);
+}
+
+static bool
+ends_item(QueryToken token)
+{
+    return !step(&token) || is_sign(&token, ',') || is_word(&token, "from");
+}
+
+/* At an item of a SELECT: is it *, the column, or `of`'s column or all of its? */
+static bool
+is_item(QueryToken item, const QueryToken *of, const char *column)
+{
+    QueryToken dot = item, what;
+
+    if (ends_item(item))
+        return is_sign(&item, '*') || is_column(&item, column);
+    if (!is_same(&item, of) || !step(&dot) || !is_sign(&dot, '.'))
+        return false;
+    what = dot;
+    return step(&what) && (is_sign(&what, '*') || is_column(&what, column)) && ends_item(what);
+}
+
+/* ORDER BY of.column: is that the column of the result, and not another one whose name it has? */
+static bool
+is_of_result(const char *query, const QueryToken *of, const char *column)
+{
+    QueryToken token = {.at = query};
+    bool selects = false, begins = false;
+    int depth = 0;
+
+    while (step(&token) && !(selects && depth == 0 && is_word(&token, "from"))) {
+        if (is_sign(&token, '(') || is_sign(&token, ')'))
+            depth += *token.at == '(' ? 1 : -1;
+        if (depth > 0)
+            continue;
+        if (begins && is_item(token, of, column))
+            return true;
+        begins = is_word(&token, "select") || is_word(&token, "distinct") ||
+                 is_word(&token, "all") || (selects && is_sign(&token, ','));
+        selects = selects || begins;
+    }
+    return false;
+}
+
+/* Behind ORDER BY: is it [of.]column [ASC] and then anything but NULLS FIRST or another operand? */
+static bool
+is_order_by(const char *query, QueryToken token, const char *column)
+{
+    QueryToken of, next = token;
+    bool more = step(&next);
+
+    if (more && is_sign(&next, '.')) {
+        of = token;
+        token = next;
+        if (!step(&token) || !is_of_result(query, &of, column))
+            return false;
+        next = token;
+        more = step(&next);
+    }
     if (!is_column(&token, column))
         return false;
     if (more && is_word(&next, "asc"))
-        more = query_token(next.at + next.bytes, QUERY_SQL, &next);
-    return !more || (next.kind == QUERY_SIGN && *next.at == ',');
+        more = step(&next);
+    return !more || is_sign(&next, ',') || is_sign(&next, ';') || is_sign(&next, ')');
 }
 
-/* Is the whole query's order, if it has one, that of the ranges? */
+/* Is the whole query's order, if it has one, that of the ranges? It may stand in parentheses. */
 static bool
 judge_order(const char *query, const char *column, Err *e)
 {
     QueryToken token = {.at = query}, before;
-    int depth = 0;
+    int depth = 0, outermost = 0;
+    bool opens = true;
 
     for (;;) {
         before = token;
-        if (!query_token(token.at + token.bytes, QUERY_SQL, &token))
+        if (!step(&token))
             return true;
-        if (token.kind == QUERY_SIGN && (*token.at == '(' || *token.at == ')'))
+        opens = opens && is_sign(&token, '(');
+        outermost += opens;
+        if (is_sign(&token, '(') || is_sign(&token, ')'))
             depth += *token.at == '(' ? 1 : -1;
-        if (depth == 0 && is_word(&before, "order") && is_word(&token, "by"))
+        if (depth <= outermost && is_word(&before, "order") && is_word(&token, "by"))
             break;
     }
-    if (query_token(token.at + token.bytes, QUERY_SQL, &token) && is_order_by(token, column))
+    if (step(&token) && is_order_by(query, token, column))
         return true;
     return fail(e, SOURCE_QUERY,
         "parallel by %s cannot keep the query's order, which is by something else first", column);
