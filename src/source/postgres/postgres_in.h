@@ -136,6 +136,9 @@ pg_session_ask(PgSession *s, const char *sql, int values, const char *const *val
 bool pg_wait_any(PgSession *const *session, size_t count, bool writes, int64_t wait_ms, bool *ready,
     Err *e) MUST_CHECK;
 
+/* May bytes be there that no poll() sees? TLS and GSSAPI decrypt more than libpq takes at once. */
+bool pg_session_hides_bytes(const PgSession *s);
+
 /* Has the server kept a statement for longer than it was let? */
 bool pg_session_is_overdue(const PgSession *s);
 

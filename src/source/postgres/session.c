@@ -16,8 +16,9 @@
 
 enum {
     CONNECT_MS = 10000,
-    LOOK_MS = 200,            /* between two looks at the watch */
-    CANCEL_MS = 2000,         /* for the request to be taken */
+    LOOK_MS = 200,    /* between two looks at the watch */
+    CANCEL_MS = 2000, /* for the request to be taken */
+    CANCEL_STACK_BYTES = 256 << 10,
     ENDING_MS = 1000,         /* for ROLLBACK */
     DEADLINE_SLACK_MS = 2000, /* the server's limit lies behind ours: ours says why */
     SQLSTATE_BYTES = 6,
@@ -163,6 +164,12 @@ wait_for_one(PgSession *s, bool writes, bool *ready, Err *e)
     return pg_wait_any(&s, 1, writes, LOOK_MS, ready, e);
 }
 
+bool
+pg_session_hides_bytes(const PgSession *s)
+{
+    return PQsslInUse(s->conn) || PQgssEncInUse(s->conn);
+}
+
 /* Longer than the server lets a statement run, nobody waits for one; setting up waits for no lock
  * and takes no longer than connecting may. */
 bool
@@ -226,7 +233,7 @@ wait_for_result(PgSession *s, const char *doing, Err *e)
 
         if (!wait_for_one(s, false, &ready, e))
             return false;
-        if (ready && !PQconsumeInput(s->conn))
+        if ((ready || pg_session_hides_bytes(s)) && !PQconsumeInput(s->conn))
             return pg_session_fail(s, NULL, doing, e);
         if (pg_session_is_overdue(s))
             return fail(e, SOURCE_TIMEOUT, "%s: source %s does not answer", doing, s->spec->name);
@@ -565,15 +572,19 @@ static bool
 begin_cancel(PGconn *conn, pthread_t *thread)
 {
     PGcancel *with = PQgetCancel(conn);
+    pthread_attr_t attributes;
     sigset_t all, before;
     bool runs;
 
     if (!with)
         return false;
+    pthread_attr_init(&attributes);
+    pthread_attr_setstacksize(&attributes, CANCEL_STACK_BYTES); /* a task's memory has a limit */
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    runs = pthread_create(thread, NULL, request_cancel, with) == 0;
+    runs = pthread_create(thread, &attributes, request_cancel, with) == 0;
     pthread_sigmask(SIG_SETMASK, &before, NULL);
+    pthread_attr_destroy(&attributes);
     if (!runs)
         PQfreeCancel(with);
     return runs;

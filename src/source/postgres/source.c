@@ -201,8 +201,7 @@ read_stream(PgSource *s, PgStream *stream, PgBatch *batch, Err *e)
     PgSession *session = &stream->session;
     bool dry = false; /* nothing whole came since the socket was read */
 
-    /* TLS may hold bytes that no poll() sees. */
-    session->readable = session->readable || PQsslInUse(session->conn);
+    session->readable = session->readable || pg_session_hides_bytes(session);
     while (stream->state == STREAM_COPYING &&
            (is_its_turn(s, stream) ? !batch->full : has_room(s, stream))) {
         int got;
@@ -237,7 +236,7 @@ look_for_answer(PgStream *stream, Err *e)
 
     if (PQflush(session->conn) < 0)
         return pg_session_fail(session, NULL, "sending", e);
-    if (session->readable) {
+    if (session->readable || pg_session_hides_bytes(session)) {
         session->readable = false;
         if (!PQconsumeInput(session->conn))
             return pg_session_fail(session, NULL, "asking for the rows", e);
