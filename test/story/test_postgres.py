@@ -561,3 +561,21 @@ def test_definitions_are_checked_against_the_source(definitions):
         bad = definitions.write("good", query, ["n", "label"])
         done = definitions.run("types", "--check", "--types", bad)
         assert done.returncode == 1 and says in done.stdout.decode(), done.stdout
+
+
+def test_a_type_whose_schema_the_role_may_not_use(server, tmp_path, program):
+    """Values of such a type can be read all the same, as psql does."""
+    server.passwords["narrow"] = "of a test"
+    server.psql("""
+        CREATE SCHEMA closed; CREATE TYPE closed.shell;
+        CREATE FUNCTION closed.read(cstring) RETURNS closed.shell LANGUAGE internal IMMUTABLE STRICT AS 'int4in';
+        CREATE FUNCTION closed.show(closed.shell) RETURNS cstring LANGUAGE internal IMMUTABLE STRICT AS 'int4out';
+        CREATE TYPE closed.shell (INPUT = closed.read, OUTPUT = closed.show, LIKE = int4);
+        CREATE TABLE of_closed AS SELECT '17'::closed.shell AS s UNION ALL SELECT NULL;
+        CREATE ROLE narrow LOGIN PASSWORD 'of a test'; GRANT SELECT ON of_closed TO narrow""")
+    try:
+        file = Definitions(tmp_path, program, main=server.url("narrow")).query("SELECT s FROM of_closed", ["s"])
+        assert file.split(b"\r\n")[1:-1] == [b"17", b""]
+    finally:
+        server.psql("DROP TABLE of_closed; DROP ROLE narrow; DROP SCHEMA closed CASCADE")
+        del server.passwords["narrow"]

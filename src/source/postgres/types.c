@@ -109,7 +109,8 @@ find_native(Oid oid)
 typedef struct {
     bool is_enum;       /* its binary form is its text */
     bool is_string;     /* by category, so a cast reads it */
-    const char *output; /* schema and name of its output function, quoted; "": another type's */
+    const char *output; /* schema and name of its output function, quoted; "": another type's, or
+                         * none that the role may call by name: a cast does the same */
 } Foreign;
 
 /* One result of the query. */
@@ -164,7 +165,9 @@ static bool
 look_up_foreign(PgSession *s, Result *result, Arena *task, Err *e)
 {
     static const char sql[] =
-        "SELECT t.oid, t.typtype, t.typcategory, CASE WHEN a.oid = t.oid OR a.typtype = 'p'"
+        "SELECT t.oid, t.typtype, t.typcategory, CASE WHEN (a.oid = t.oid OR a.typtype = 'p')"
+        "  AND pg_catalog.has_schema_privilege(n.oid, 'USAGE')"
+        "  AND pg_catalog.has_function_privilege(p.oid, 'EXECUTE')"
         " THEN pg_catalog.format('%I.%I', n.nspname, p.proname) ELSE '' END"
         " FROM pg_catalog.pg_type t JOIN pg_catalog.pg_proc p ON p.oid = t.typoutput"
         " JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace"
