@@ -143,7 +143,7 @@ take_rows(PgSource *s, PgStream *stream, PgBatch *batch, Err *e)
         }
     }
     if (stream->at == in->bytes) {
-        buf_reset(in, PG_AHEAD_BYTES / s->streams + (1 << 20));
+        buf_reset(in, 2 * PG_AHEAD_BYTES / s->streams); /* it grows by doubling */
         stream->at = 0;
     } else if (stream->at > in->bytes / 2) {
         buf_drop(in, stream->at);
@@ -164,6 +164,11 @@ get_rows(PgStream *stream, int *got, Err *e)
     size_t before = in->bytes;
 
     *got = 0;
+    if (in->room_bytes - in->bytes <= READ_BYTES) { /* before it grows */
+        buf_drop(in, stream->at);
+        before -= stream->at;
+        stream->at = 0;
+    }
     for (bool whole = false; !whole || in->bytes - before < READ_BYTES;) {
         char *to = buf_reserve(in, READ_BYTES);
         size_t room = to ? in->room_bytes - in->bytes - 1 : 0;
