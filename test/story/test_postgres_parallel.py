@@ -182,6 +182,8 @@ def test_outer_join_has_null_of_its_own(definitions, server):
 @pytest.mark.parametrize("query, by, columns, says", [
     (QUERY + " ORDER BY name", "n", COLUMNS, "order"),
     (QUERY + " ORDER BY n DESC", "n", COLUMNS, "order"),
+    (QUERY + " ORDER BY n LIMIT 300000", "n", COLUMNS, "LIMIT"),
+    (QUERY + " OFFSET 5", "n", COLUMNS, "LIMIT"),
     (QUERY + " ORDER BY n NULLS FIRST", "n", COLUMNS, "order"),
     (QUERY + " ORDER BY n + 1", "n", COLUMNS, "order"),
     (QUERY + " ORDER BY -n", "n", COLUMNS, "order"),

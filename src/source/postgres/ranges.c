@@ -530,6 +530,26 @@ is_order_by(const char *query, QueryToken token, const char *column)
     return !more || is_sign(&next, ',') || is_sign(&next, ';') || is_sign(&next, ')');
 }
 
+/* A range of the first hundred rows is not what a hundred rows of the ranges are. */
+static bool
+judge_limit(const char *query, const char *column, Err *e)
+{
+    QueryToken token = {.at = query}, before;
+    int depth = 0;
+
+    for (;;) {
+        before = token;
+        if (!step(&token))
+            return true;
+        if (is_sign(&token, '(') || is_sign(&token, ')'))
+            depth += *token.at == '(' ? 1 : -1;
+        if (depth == 0 && !is_word(&before, "as") && !is_sign(&before, '.') &&
+            (is_word(&token, "limit") || is_word(&token, "offset") || is_word(&token, "fetch")))
+            return fail(e, SOURCE_QUERY,
+                "parallel by %s cannot split a query with LIMIT, OFFSET or FETCH", column);
+    }
+}
+
 /* Is the whole query's order, if it has one, that of the ranges? It may stand in parentheses. */
 static bool
 judge_order(const char *query, const char *column, Err *e)
@@ -626,6 +646,7 @@ split_column(PgSession *s, const PgColumns *columns, const PgPlan *plan, const T
     bool cheap = false;
 
     if (!find_column(columns, parallel->column, &made, e) ||
+        !judge_limit(s->spec->query, parallel->column, e) ||
         !judge_order(s->spec->query, parallel->column, e))
         return false;
     rows = bytes_of_range(parallel) / row_bytes;
