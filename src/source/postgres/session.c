@@ -383,7 +383,7 @@ await_connection(PgSession *s, Err *e)
     PQsetNoticeReceiver(s->conn, ignore_notice, NULL);
     (void)PQsetErrorVerbosity(s->conn, PQERRORS_VERBOSE);
     while (turn != PGRES_POLLING_OK) {
-        bool ready;
+        bool ready = false;
 
         if (!wait_for_one(s, turn == PGRES_POLLING_WRITING, &ready, e))
             return false;
