@@ -79,7 +79,8 @@ class Timescale:
         return "--- the end of TimescaleDB's log ---\n" + self.log.read().decode(errors="replace")[-4000:]
 
     def url(self):
-        return f"postgresql://postgres:x@127.0.0.1:{self.port}/postgres?sslmode=disable"
+        """It takes any password."""
+        return f"postgresql://postgres:any-word-will-do@127.0.0.1:{self.port}/postgres?sslmode=disable"
 
     def connect(self):
         """Python's connection, in UTC; nobody else has one until it is closed."""

@@ -325,10 +325,14 @@ def test_sample_configuration_is_valid(tmp_path):
         key = off.split(":")[0]
         lines.append(off if line.startswith("# ") and ":" in off and key.strip().isidentifier() and key != "auth" else line)
     everything = "\n".join(lines).replace("/etc/rowferry/types", os.path.join(ROOT, "types"))
+    password = tmp_path / "metrics"
+    password.write_text("a long word")
+    password.chmod(0o600)
+    everything = everything.replace("/run/secrets/metrics", str(password))
     assert "\nsources:" in everything and "\npublic_url:" in everything
     for name, text in (("sample", sample), ("everything", everything)):
         path = tmp_path / f"{name}.yaml"
         path.write_text(text)
         done = run(tmp_path / "data", "config", "show", "--config", path)
         assert done.returncode == 0, done.stderr
-    assert "source shop" in done.stdout
+    assert "source shop" in done.stdout and "a long word" not in done.stdout
