@@ -200,6 +200,9 @@ typedef struct {
 bool pg_columns(PgSession *s, const PgBound *bound, Arena *task, PgColumns *columns, PgPlan *plan,
     Err *e) MUST_CHECK;
 
+/* What EXPLAIN (FORMAT JSON) says of a query as a whole. Pure. */
+PgPlan pg_read_plan(const PGresult *explained);
+
 /* What a cast to one of our types is called in the schema pg_catalog; static. */
 const char *pg_cast_name(ColumnType type);
 

@@ -23,7 +23,6 @@ enum {
     RANGES_MIN = 4,         /* fewer are not worth the connections */
     ROWS_MIN = 1024,        /* of a range */
     NAME_BYTES = 64,
-    EXPLAIN_BYTES_MAX = 4 << 20,
     STATEMENT_BYTES_MAX = 16 << 20,
     SCANS_TID_RANGES = 140000, /* server version */
     COSTS_MORE_MAX = 2,        /* times: all ranges together against the whole */
@@ -147,27 +146,19 @@ find_table(PgSession *s, Arena *task, Table *table, Err *e)
 
 /* --- plans --- */
 
-/* The plan of one range; the caller owns it. */
-static json_t *
-explain(PgSession *s, const PgRanges *ranges, size_t range, Err *e)
+/* The plan of one range; the caller clears it. */
+static PGresult *
+explain(PgSession *s, const char *how, const PgRanges *ranges, size_t range, Err *e)
 {
     Buf sql = buf_new(STATEMENT_BYTES_MAX);
     PGresult *answer = NULL;
-    json_t *plan = NULL;
 
-    buf_text(&sql, "EXPLAIN (FORMAT JSON, VERBOSE) ");
+    buf_printf(&sql, "EXPLAIN (%s) ", how);
     pg_ranges_statement(ranges, range, &sql);
     if (buf_is_good(&sql, e))
         answer = pg_session_ask(s, sql.data, 0, NULL, e);
     buf_free(&sql);
-    if (!answer)
-        return NULL;
-    if (PQntuples(answer) == 1 && strlen(PQgetvalue(answer, 0, 0)) <= EXPLAIN_BYTES_MAX)
-        plan = json_loads(PQgetvalue(answer, 0, 0), 0, NULL);
-    PQclear(answer);
-    if (!plan)
-        fail(e, SOURCE_QUERY, "the plan of a range cannot be read");
-    return plan;
+    return answer;
 }
 
 static const char *
@@ -277,7 +268,8 @@ split_places(PgSession *s, const PgColumns *columns, const Table *table, Arena *
     enum { BLOCK_BYTES = 8192 };
     uint64_t blocks = bytes_of_range(s->spec->parallel) / BLOCK_BYTES;
     PgRanges made = {.blocks = blocks, .count = (table->blocks + blocks - 1) / blocks};
-    const char *slow;
+    const char *slow = NULL;
+    PGresult *answer;
     json_t *plan;
     bool ok;
 
@@ -295,10 +287,14 @@ split_places(PgSession *s, const PgColumns *columns, const Table *table, Arena *
         arena_printf(task, e, "WITH \"%s\" AS NOT MATERIALIZED (SELECT * FROM \"%s\".\"%s\" WHERE ",
             table->name, table->schema, table->name);
     made.after = arena_printf(task, e, ")\nSELECT * FROM (\n%s\n) AS q", columns->sql);
-    if (!made.before || !made.after || !(plan = explain(s, &made, made.count / 2, e)))
+    if (!made.before || !made.after ||
+        !(answer = explain(s, "FORMAT JSON, VERBOSE", &made, made.count / 2, e)))
         return false;
-    ok = judge_places(plan, table, &slow, e);
+    plan = json_loads(PQntuples(answer) == 1 ? PQgetvalue(answer, 0, 0) : "", 0, NULL);
+    ok = plan ? judge_places(plan, table, &slow, e)
+              : fail(e, SOURCE_QUERY, "the plan of a range cannot be read");
     json_decref(plan);
+    PQclear(answer);
     if (ok && slow)
         return tell_whole(s, slow);
     if (ok)
@@ -575,22 +571,16 @@ judge_order(const char *query, const char *column, Err *e)
         "parallel by %s cannot keep the query's order, which is by something else first", column);
 }
 
-static double
-total_cost(const json_t *plan)
-{
-    return json_number_value(
-        json_object_get(json_object_get(json_array_get(plan, 0), "Plan"), "Total Cost"));
-}
-
 /* Without an index or chunks to go by, each range would read the whole table. */
 static bool
 is_cheap(PgSession *s, const PgPlan *whole, const PgRanges *ranges, bool *cheap, Err *e)
 {
-    json_t *plan = explain(s, ranges, ranges->bounds / 2, e);
+    PGresult *answer = explain(s, "FORMAT JSON", ranges, ranges->bounds / 2, e);
 
-    *cheap = plan && total_cost(plan) * (double)ranges->count <= COSTS_MORE_MAX * whole->cost;
-    json_decref(plan);
-    return plan != NULL;
+    *cheap =
+        answer && pg_read_plan(answer).cost * (double)ranges->count <= COSTS_MORE_MAX * whole->cost;
+    PQclear(answer);
+    return answer != NULL;
 }
 
 static bool

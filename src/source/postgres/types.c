@@ -4,7 +4,6 @@
  * output function makes, which is what psql shows; and where the definition wants another type than
  * the source has, the server casts. Both happen around the query: SELECT … FROM (query) AS q.
  */
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -12,7 +11,6 @@
 #include "source/postgres/postgres_in.h"
 
 enum {
-    EXPLAIN_BYTES_MAX = 4 << 20,
     SQL_BYTES_MAX = 8 << 20,
 };
 
@@ -244,43 +242,46 @@ read_description(const PGresult *described, Arena *task, Result *result, Err *e)
     return true;
 }
 
-/* Of columns that have none: outer joins, the totals of ROLLUP and its like, another server. */
-static bool
-makes_nulls(const json_t *node)
+/*
+ * A plan is read as text: that of a query over thousands of chunks has many megabytes, and its top
+ * node, which is all that is wanted, stands in front. Quotes inside of JSON's texts are escaped, so
+ * a key is found nowhere else.
+ */
+static double
+first_number(const char *plan, const char *key)
 {
-    const char *join = json_string_value(json_object_get(node, "Join Type"));
-    const char *type = json_string_value(json_object_get(node, "Node Type"));
-    const json_t *child;
-    size_t i;
+    const char *at = strstr(plan, key);
 
-    if (json_object_get(node, "Grouping Sets") || !type || strcmp(type, "Foreign Scan") == 0)
-        return true;
-    if (join && strcmp(join, "Inner") != 0 && strcmp(join, "Semi") != 0 &&
-        strcmp(join, "Anti") != 0)
-        return true;
-    json_array_foreach(
-        json_object_get(node, "Plans"), i, child) if (makes_nulls(child)) return true;
-    return false;
+    return at ? strtod(at + strlen(key), NULL) : -1;
 }
 
-/* From EXPLAIN (FORMAT JSON). */
-static PgPlan
-read_plan(const PGresult *explained)
+/* Of columns that have none: outer joins, the totals of ROLLUP and its like, another server. */
+static bool
+makes_nulls(const char *plan)
+{
+    static const char key[] = "\"Join Type\": ";
+
+    for (const char *at = plan; (at = strstr(at, key)); at += sizeof key)
+        if (!text_starts(at + sizeof key - 1, "\"Inner\"") &&
+            !text_starts(at + sizeof key - 1, "\"Semi\"") &&
+            !text_starts(at + sizeof key - 1, "\"Anti\""))
+            return true;
+    return strstr(plan, "\"Grouping Sets\": ") || strstr(plan, "\"Node Type\": \"Foreign Scan\"");
+}
+
+PgPlan
+pg_read_plan(const PGresult *explained)
 {
     const char *text = PQntuples(explained) == 1 ? PQgetvalue(explained, 0, 0) : "";
-    json_t *all = strlen(text) <= EXPLAIN_BYTES_MAX ? json_loads(text, 0, NULL) : NULL;
-    const json_t *top = json_object_get(json_array_get(all, 0), "Plan");
-    const json_t *rows = json_object_get(top, "Plan Rows");
-    double count = json_is_number(rows) ? json_number_value(rows) : -1;
-    PgPlan plan = {
-        .rows = count >= 0 && count < 9e18 ? (int64_t)count : -1,
-        .width = (uint64_t)json_integer_value(json_object_get(top, "Plan Width")),
-        .cost = json_number_value(json_object_get(top, "Total Cost")),
-        .makes_nulls = !top || makes_nulls(top),
-    };
+    double rows = first_number(text, "\"Plan Rows\": "),
+           width = first_number(text, "\"Plan Width\": ");
 
-    json_decref(all);
-    return plan;
+    return (PgPlan){
+        .rows = rows >= 0 && rows < 9e18 ? (int64_t)rows : -1,
+        .width = width > 0 && width < 1e9 ? (uint64_t)width : 0,
+        .cost = first_number(text, "\"Total Cost\": "),
+        .makes_nulls = !*text || makes_nulls(text),
+    };
 }
 
 /* Describes and plans in one round trip. Planning locks what the query reads against being dropped
@@ -303,7 +304,7 @@ ask(PgSession *s, const char *sql, Arena *task, Result *result, PgPlan *plan, Er
     PQclear(answer);
     if (!ok || !(answer = pg_session_result(s, PGRES_TUPLES_OK, "planning the query", e)))
         return false;
-    *plan = read_plan(answer);
+    *plan = pg_read_plan(answer);
     PQclear(answer);
     return true;
 }
