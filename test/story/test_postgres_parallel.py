@@ -194,6 +194,7 @@ def test_outer_join_has_null_of_its_own(definitions, server):
     ("SELECT key at, pad FROM named ORDER BY named.at", "at", ["at", "pad"], "order"),
     ("SELECT n.key, f.pad FROM named n JOIN named f USING (key) ORDER BY f.key", "key", ["key", "pad"], "order"),
     (QUERY, "name", COLUMNS, "whole number"),
+    ("SELECT n::text AS n FROM big ORDER BY n", "n", {"n": "int64"}, "another type"),
     (QUERY, "weight", COLUMNS, "whole number"),
 ])
 def test_columns_are_refused(definitions, query, by, columns, says):

@@ -58,6 +58,10 @@ typedef struct {
     char id[PG_ID_BYTES]; /* the same for the same words, and for no others */
 } PgParams;
 
+/* Of several hosts one that swallows everything is passed over after so long; session.c gives an
+ * open connection more. */
+#define PG_CONNECTING_USER_TIMEOUT_MS "4000"
+
 /*
  * libpq's keywords from a URL, with user and password of the source in front of the URL's, and what
  * is ours to say (keep-alive, client_encoding, application_name). TLS by default (security.md 8):
@@ -184,6 +188,7 @@ typedef struct {
     size_t columns;
     const ColumnSpec *column;
     const PgForm *form;
+    const bool *is_cast;    /* to the definition's type, by the server */
     const bool *never_null; /* a table's NOT NULL column, and nothing makes NULL of it */
 } PgColumns;
 

@@ -608,6 +608,11 @@ find_column(const PgColumns *columns, const char *name, PgRanges *ranges, Err *e
             continue;
         ranges->column = i;
         ranges->type = columns->column[i].type;
+        /* The query orders what it has, not what becomes of it. */
+        if (columns->is_cast[i])
+            return fail(e, SOURCE_QUERY,
+                "parallel by %s: the query yields another type than the definition's: let it cast",
+                name);
         switch (ranges->type) {
         case COLUMN_INT16:
         case COLUMN_INT32:

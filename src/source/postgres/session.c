@@ -5,10 +5,13 @@
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/socket.h>
 #include <time.h>
 
 #include "base/time.h"
@@ -16,8 +19,9 @@
 
 enum {
     CONNECT_MS = 10000,
-    LOOK_MS = 200,    /* between two looks at the watch */
-    CANCEL_MS = 2000, /* for the request to be taken */
+    USER_TIMEOUT_MS = 30000, /* a peer that acknowledges nothing is given up */
+    LOOK_MS = 200,           /* between two looks at the watch */
+    CANCEL_MS = 2000,        /* for the request to be taken */
     CANCEL_STACK_BYTES = 256 << 10,
     ENDING_MS = 1000,         /* for ROLLBACK */
     DEADLINE_SLACK_MS = 2000, /* the server's limit lies behind ours: ours says why */
@@ -373,6 +377,7 @@ fail_connect(PgSession *s, Err *e)
 static bool
 await_connection(PgSession *s, Err *e)
 {
+    const unsigned user_timeout_ms = USER_TIMEOUT_MS;
     int64_t until_ms = time_now_ms() + CONNECT_MS;
     PostgresPollingStatusType turn = PGRES_POLLING_WRITING;
 
@@ -394,6 +399,9 @@ await_connection(PgSession *s, Err *e)
             return fail_connect(s, e);
     }
     (void)PQsetErrorVerbosity(s->conn, PQERRORS_DEFAULT);
+    /* On a Unix socket there is no such thing. */
+    (void)setsockopt(
+        PQsocket(s->conn), IPPROTO_TCP, TCP_USER_TIMEOUT, &user_timeout_ms, sizeof user_timeout_ms);
     return PQsetnonblocking(s->conn, 1) == 0 || pg_session_fail(s, NULL, "connecting", e);
 }
 

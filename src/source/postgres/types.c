@@ -407,10 +407,12 @@ decide(PgSession *s, const char *sql, const Result *result, Arena *task, PgColum
     ColumnSpec *column = arena_alloc_array(task, spec->columns, sizeof *column, e);
     PgForm *form = arena_alloc_array(task, spec->columns, sizeof *form, e);
     bool *never_null = arena_alloc_array(task, spec->columns, sizeof *never_null, e);
+    bool *is_cast = arena_alloc_array(task, spec->columns, sizeof *is_cast, e);
     bool is_checked = knows_no_encoding(s), is_wrapped = result->count != spec->columns;
+    bool has_room = column && form && never_null && is_cast;
     Buf list = buf_new(SQL_BYTES_MAX);
 
-    for (size_t i = 0; column && form && never_null && i < spec->columns; i++) {
+    for (size_t i = 0; has_room && i < spec->columns; i++) {
         size_t at;
 
         if (!find_result(result, spec->column[i].name, &at, e))
@@ -419,21 +421,21 @@ decide(PgSession *s, const char *sql, const Result *result, Arena *task, PgColum
         never_null[i] = result->found[at].never_null;
         if (i > 0)
             buf_text(&list, ", ");
-        if (convert(&result->found[at], at, !spec->type_given || spec->type_given[i],
-                &column[i].type, &form[i], &list))
-            is_wrapped = true;
-        else
+        is_cast[i] = convert(&result->found[at], at, !spec->type_given || spec->type_given[i],
+            &column[i].type, &form[i], &list);
+        if (!is_cast[i])
             buf_printf(&list, "q.c%zu", at);
-        is_wrapped = is_wrapped || at != i;
+        is_wrapped = is_wrapped || is_cast[i] || at != i;
         if (is_checked && form[i] == PG_BYTES && column[i].type != COLUMN_BYTES)
             form[i] = PG_TEXT_CHECKED;
     }
-    if (column && form && never_null && e->links == 0 && buf_is_good(&list, e)) {
+    if (has_room && e->links == 0 && buf_is_good(&list, e)) {
         *columns = (PgColumns){
             .sql = is_wrapped ? wrap_query(sql, result, list.data, task, e) : sql,
             .columns = spec->columns,
             .column = column,
             .form = form,
+            .is_cast = is_cast,
             .never_null = never_null,
         };
     }

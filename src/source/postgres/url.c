@@ -27,7 +27,7 @@ static const struct {
     {"keepalives_idle", "15"},
     {"keepalives_interval", "5"},
     {"keepalives_count", "3"},
-    {"tcp_user_timeout", "30000"},
+    {"tcp_user_timeout", PG_CONNECTING_USER_TIMEOUT_MS},
     {"connect_timeout", NULL},
     {"fallback_application_name", NULL},
 };

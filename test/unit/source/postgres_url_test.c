@@ -107,12 +107,12 @@ test_words(void **state)
         {"postgresql://db?fallback_application_name=x", "fallback_application_name", NULL},
         {"postgresql://db?connect_timeout=1", "connect_timeout", NULL},
         {"postgresql://db?keepalives=0", "keepalives", "1"},
-        {"postgresql://db?tcp_user_timeout=0", "tcp_user_timeout", "30000"},
+        {"postgresql://db?tcp_user_timeout=0", "tcp_user_timeout", "4000"},
         {"postgresql://db", "keepalives", "1"},
         {"postgresql://db", "keepalives_idle", "15"},
         {"postgresql://db", "keepalives_interval", "5"},
         {"postgresql://db", "keepalives_count", "3"},
-        {"postgresql://db", "tcp_user_timeout", "30000"},
+        {"postgresql://db", "tcp_user_timeout", "4000"},
     };
 
     (void)state;
