@@ -504,6 +504,19 @@ text_uuid(char to[37])
 }
 
 bool
+text_is_decimal(const char *text, size_t count)
+{
+    size_t at = count > 0 && (text[0] == '-' || text[0] == '+'), digits = 0;
+
+    for (; at < count && text[at] >= '0' && text[at] <= '9'; at++)
+        digits++;
+    if (at < count && text[at] == '.')
+        for (at++; at < count && text[at] >= '0' && text[at] <= '9'; at++)
+            digits++;
+    return digits > 0 && at == count;
+}
+
+bool
 text_is_uuid(const char *text)
 {
     if (strnlen(text, 37) != 36)

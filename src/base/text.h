@@ -105,6 +105,9 @@ const char *text_nearest(const char *text, const char *const *names);
 /* A random version 4 UUID in lower case (RFC 9562), from getrandom. */
 void text_uuid(char to[37]);
 
+/* [+-]digits[.digits], with a digit on one side of the point at least; no exponent. */
+bool text_is_decimal(const char *text, size_t count);
+
 /* UUID text: lower case, 8-4-4-4-12. */
 bool text_is_uuid(const char *text);
 

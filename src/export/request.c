@@ -144,20 +144,6 @@ characters(const char *text)
     return count;
 }
 
-static bool
-looks_like_decimal(const char *text)
-{
-    const char *at = text + (*text == '-' || *text == '+');
-    size_t before = strspn(at, "0123456789"), after = 0;
-
-    at += before;
-    if (*at == '.') {
-        after = strspn(at + 1, "0123456789");
-        at += 1 + after;
-    }
-    return before + after > 0 && !*at;
-}
-
 /* In lower case, as RFC 9562 says to write it: in a database without a type for it it is a text. */
 static bool
 read_uuid(const char *text, Arena *arena, SourceParam *out)
@@ -214,7 +200,7 @@ read_text(const TypeParam *param, const json_t *value, Arena *arena, SourceParam
         return read_bytes(text, arena, out) ||
                misses(word, detail, "not-valid", "is not base64 with padding");
     if (param->type == COLUMN_DECIMAL)
-        return looks_like_decimal(text)
+        return text_is_decimal(text, out->as.text.count)
                    ? in_bounds(param, strtod(text, NULL), word, detail)
                    : misses(word, detail, "not-valid", "is not a decimal number");
     return true;

@@ -7,6 +7,7 @@
 #include "source/query.h"
 
 #include <string.h>
+#include <strings.h>
 
 /* Bytes beyond ASCII are letters to both. */
 static bool
@@ -173,6 +174,19 @@ query_token(const char *at, QueryLanguage language, QueryToken *token)
     }
     token->bytes = (size_t)(end - at);
     return true;
+}
+
+bool
+query_is_word(const QueryToken *token, const char *word)
+{
+    return token->kind == QUERY_WORD && token->bytes == strlen(word) &&
+           strncasecmp(token->at, word, token->bytes) == 0;
+}
+
+bool
+query_is_sign(const QueryToken *token, char sign)
+{
+    return token->kind == QUERY_SIGN && *token->at == sign;
 }
 
 void

@@ -28,6 +28,10 @@ typedef struct {
  * The next one is asked for at `token->at + token->bytes`. Pure. */
 bool query_token(const char *at, QueryLanguage language, QueryToken *token);
 
+/* Is it this word, in either case, without quotes? This sign? Pure. */
+bool query_is_word(const QueryToken *token, const char *word);
+bool query_is_sign(const QueryToken *token, char sign);
+
 /* Calls `found` for each parameter of a query; `at` is where its '$' stands. Pure. */
 typedef void QueryNameFound(const char *name, size_t count, size_t at, void *with);
 void query_names(const char *query, QueryLanguage language, QueryNameFound *found, void *with);

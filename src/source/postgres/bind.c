@@ -7,7 +7,6 @@
 #include <assert.h>
 #include <stdio.h>
 #include <string.h>
-#include <strings.h>
 
 #include "base/number.h"
 #include "base/text.h"
@@ -31,23 +30,6 @@ is_safe(const char *text, size_t bytes)
             !(text[i] >= 'A' && text[i] <= 'Z') && (!text[i] || !strchr(":+. -", text[i])))
             return false;
     return true;
-}
-
-/* [+-]digits[.digits], as request.c reads it; PostgreSQL's own limits hold its length. */
-static bool
-is_decimal(const char *text, size_t bytes)
-{
-    size_t digits = 0, points = 0, at = bytes > 0 && (*text == '-' || *text == '+');
-
-    for (; at < bytes; at++) {
-        if (text[at] == '.')
-            points++;
-        else if (text[at] >= '0' && text[at] <= '9')
-            digits++;
-        else
-            return false;
-    }
-    return digits > 0 && points <= 1 && bytes <= NUMERIC_BYTES_MAX;
 }
 
 static bool
@@ -135,7 +117,9 @@ literal(const SourceParam *param, char own[LITERAL_BYTES], size_t *bytes)
     case COLUMN_UUID:
         text = param->as.text.bytes;
         *bytes = param->as.text.count;
-        if ((param->type == COLUMN_DECIMAL && !is_decimal(text, *bytes)) ||
+        /* PostgreSQL's own limits hold a numeric's length. */
+        if ((param->type == COLUMN_DECIMAL &&
+                (*bytes > NUMERIC_BYTES_MAX || !text_is_decimal(text, *bytes))) ||
             (param->type == COLUMN_UUID && !is_uuid(text, *bytes)) || !is_safe(text, *bytes))
             return NULL;
         break;
@@ -207,19 +191,6 @@ make_setting(Binding *b, size_t at, Err *e)
 
 /* --- parameters --- */
 
-static bool
-is_word(const QueryToken *token, const char *word)
-{
-    return token->kind == QUERY_WORD && token->bytes == strlen(word) &&
-           strncasecmp(token->at, word, token->bytes) == 0;
-}
-
-static bool
-is_sign(const QueryToken *token, char sign)
-{
-    return token->kind == QUERY_SIGN && *token->at == sign;
-}
-
 /* Where we are in a query. */
 typedef struct {
     QueryToken token, before, before_that; /* of no bytes: there was none */
@@ -234,17 +205,18 @@ static bool
 is_asked_for_null(const Place *place)
 {
     static const char *const opening[] = {"where", "or", "not", "on", "when"};
-    bool opens = is_sign(&place->before, '(');
+    bool opens = query_is_sign(&place->before, '(');
     QueryToken next = place->token;
 
     for (size_t i = 0; i < sizeof opening / sizeof opening[0]; i++)
-        opens |= is_word(&place->before, opening[i]) && !is_sign(&place->before_that, '.');
-    if (!opens || !query_token(next.at + next.bytes, QUERY_SQL, &next) || !is_word(&next, "is") ||
-        !query_token(next.at + next.bytes, QUERY_SQL, &next))
+        opens |=
+            query_is_word(&place->before, opening[i]) && !query_is_sign(&place->before_that, '.');
+    if (!opens || !query_token(next.at + next.bytes, QUERY_SQL, &next) ||
+        !query_is_word(&next, "is") || !query_token(next.at + next.bytes, QUERY_SQL, &next))
         return false;
-    if (is_word(&next, "not") && !query_token(next.at + next.bytes, QUERY_SQL, &next))
+    if (query_is_word(&next, "not") && !query_token(next.at + next.bytes, QUERY_SQL, &next))
         return false;
-    return is_word(&next, "null");
+    return query_is_word(&next, "null");
 }
 
 /* The parentheses keep it one operand whatever stands beside it: a text in front would take a
@@ -324,12 +296,12 @@ write_sql(Binding *b, Err *e)
 
     for (QueryToken next = place.token; query_token(next.at + next.bytes, QUERY_SQL, &next);) {
         place = (Place){next, place.token, place.before};
-        if (is_sign(&next, ';'))
+        if (query_is_sign(&next, ';'))
             continue;
         end = next.at + next.bytes;
         if (next.kind == QUERY_QUOTED && *next.at == '`')
             return fail(e, SOURCE_QUERY, "a ` in the query: PostgreSQL quotes names by \"");
-        if (is_sign(&next, '$')) /* $1, which nobody would bind */
+        if (query_is_sign(&next, '$')) /* $1, which nobody would bind */
             return fail(e, SOURCE_QUERY, "a $ in the query that begins no parameter's name");
         if (next.kind != QUERY_PARAM)
             continue;

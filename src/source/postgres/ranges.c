@@ -414,19 +414,6 @@ refine(Bounds *bounds, uint64_t parts, Arena *task, Err *e)
     return true;
 }
 
-static bool
-is_word(const QueryToken *token, const char *word)
-{
-    return token->bytes == strlen(word) && token->kind == QUERY_WORD &&
-           strncasecmp(token->at, word, token->bytes) == 0;
-}
-
-static bool
-is_sign(const QueryToken *token, char sign)
-{
-    return token->kind == QUERY_SIGN && *token->at == sign;
-}
-
 /* A name without quotes is one of small letters to the server. */
 static bool
 is_name(const QueryToken *token, const char *name, size_t bytes)
@@ -465,7 +452,7 @@ step(QueryToken *token)
 static bool
 ends_item(QueryToken token)
 {
-    return !step(&token) || is_sign(&token, ',') || is_word(&token, "from");
+    return !step(&token) || query_is_sign(&token, ',') || query_is_word(&token, "from");
 }
 
 /* At an item of a SELECT: is it *, the column, or `of`'s column or all of its? */
@@ -475,11 +462,12 @@ is_item(QueryToken item, const QueryToken *of, const char *column)
     QueryToken dot = item, what;
 
     if (ends_item(item))
-        return is_sign(&item, '*') || is_column(&item, column);
-    if (!is_same(&item, of) || !step(&dot) || !is_sign(&dot, '.'))
+        return query_is_sign(&item, '*') || is_column(&item, column);
+    if (!is_same(&item, of) || !step(&dot) || !query_is_sign(&dot, '.'))
         return false;
     what = dot;
-    return step(&what) && (is_sign(&what, '*') || is_column(&what, column)) && ends_item(what);
+    return step(&what) && (query_is_sign(&what, '*') || is_column(&what, column)) &&
+           ends_item(what);
 }
 
 /* ORDER BY of.column: is that the column of the result, and not another one whose name it has? */
@@ -490,15 +478,15 @@ is_of_result(const char *query, const QueryToken *of, const char *column)
     bool selects = false, begins = false;
     int depth = 0;
 
-    while (step(&token) && !(selects && depth == 0 && is_word(&token, "from"))) {
-        if (is_sign(&token, '(') || is_sign(&token, ')'))
+    while (step(&token) && !(selects && depth == 0 && query_is_word(&token, "from"))) {
+        if (query_is_sign(&token, '(') || query_is_sign(&token, ')'))
             depth += *token.at == '(' ? 1 : -1;
         if (depth > 0)
             continue;
         if (begins && is_item(token, of, column))
             return true;
-        begins = is_word(&token, "select") || is_word(&token, "distinct") ||
-                 is_word(&token, "all") || (selects && is_sign(&token, ','));
+        begins = query_is_word(&token, "select") || query_is_word(&token, "distinct") ||
+                 query_is_word(&token, "all") || (selects && query_is_sign(&token, ','));
         selects = selects || begins;
     }
     return false;
@@ -511,7 +499,7 @@ is_order_by(const char *query, QueryToken token, const char *column)
     QueryToken of, next = token;
     bool more = step(&next);
 
-    if (more && is_sign(&next, '.')) {
+    if (more && query_is_sign(&next, '.')) {
         of = token;
         token = next;
         if (!step(&token) || !is_of_result(query, &of, column))
@@ -521,9 +509,10 @@ is_order_by(const char *query, QueryToken token, const char *column)
     }
     if (!is_column(&token, column))
         return false;
-    if (more && is_word(&next, "asc"))
+    if (more && query_is_word(&next, "asc"))
         more = step(&next);
-    return !more || is_sign(&next, ',') || is_sign(&next, ';') || is_sign(&next, ')');
+    return !more || query_is_sign(&next, ',') || query_is_sign(&next, ';') ||
+           query_is_sign(&next, ')');
 }
 
 /* A range of the first hundred rows is not what a hundred rows of the ranges are. */
@@ -537,10 +526,11 @@ judge_limit(const char *query, const char *column, Err *e)
         before = token;
         if (!step(&token))
             return true;
-        if (is_sign(&token, '(') || is_sign(&token, ')'))
+        if (query_is_sign(&token, '(') || query_is_sign(&token, ')'))
             depth += *token.at == '(' ? 1 : -1;
-        if (depth == 0 && !is_word(&before, "as") && !is_sign(&before, '.') &&
-            (is_word(&token, "limit") || is_word(&token, "offset") || is_word(&token, "fetch")))
+        if (depth == 0 && !query_is_word(&before, "as") && !query_is_sign(&before, '.') &&
+            (query_is_word(&token, "limit") || query_is_word(&token, "offset") ||
+                query_is_word(&token, "fetch")))
             return fail(e, SOURCE_QUERY,
                 "parallel by %s cannot split a query with LIMIT, OFFSET or FETCH", column);
     }
@@ -558,11 +548,11 @@ judge_order(const char *query, const char *column, Err *e)
         before = token;
         if (!step(&token))
             return true;
-        opens = opens && is_sign(&token, '(');
+        opens = opens && query_is_sign(&token, '(');
         outermost += opens;
-        if (is_sign(&token, '(') || is_sign(&token, ')'))
+        if (query_is_sign(&token, '(') || query_is_sign(&token, ')'))
             depth += *token.at == '(' ? 1 : -1;
-        if (depth <= outermost && is_word(&before, "order") && is_word(&token, "by"))
+        if (depth <= outermost && query_is_word(&before, "order") && query_is_word(&token, "by"))
             break;
     }
     if (step(&token) && is_order_by(query, token, column))

@@ -31,19 +31,6 @@ misfit(const Cells *cells, int kind, size_t row, uint64_t total, Err *e)
         column_type_name(cells->column.spec.type));
 }
 
-static bool
-is_decimal(const char *text, size_t count)
-{
-    size_t at = count > 0 && (text[0] == '-' || text[0] == '+'), digits = 0;
-
-    for (; at < count && text[at] >= '0' && text[at] <= '9'; at++)
-        digits++;
-    if (at < count && text[at] == '.')
-        for (at++; at < count && text[at] >= '0' && text[at] <= '9'; at++)
-            digits++;
-    return digits > 0 && at == count;
-}
-
 /* A double in digits without exponent; how many bytes, 0 for infinity. Shortest digits first: they
  * are what was meant. */
 static size_t
@@ -129,7 +116,7 @@ put_decimal(Cells *cells, sqlite3_value *value, int kind, size_t row, size_t *by
         return count > 0 && builder_text(&cells->column, number, count, row, bytes, e);
     }
     return kind == SQLITE_TEXT &&
-           is_decimal(
+           text_is_decimal(
                (const char *)sqlite3_value_text(value), (size_t)sqlite3_value_bytes(value)) &&
            put_text(cells, value, kind, row, bytes, e);
 }

@@ -418,6 +418,42 @@ test_uuids(void **state)
     }
 }
 
+static void
+test_decimals(void **state)
+{
+    static const struct {
+        const char *text;
+        size_t count;
+        bool is;
+    } cases[] = {
+        {"0", 1, true},
+        {"+1", 2, true},
+        {"-12.50", 6, true},
+        {"5.", 2, true},
+        {".5", 2, true},
+        {"-.5", 3, true},
+        {"", 0, false},
+        {"-", 1, false},
+        {".", 1, false},
+        {"+.", 2, false},
+        {"1.2.3", 5, false},
+        {"1e5", 3, false},
+        {" 1", 2, false},
+        {"1 ", 2, false},
+        {"--1", 3, false},
+        {"1,5", 3, false},
+        {"NaN", 3, false},
+        {"1\0", 2, false},
+        {"12x", 2, true},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < count_of(cases); i++) {
+        trying(cases[i].text);
+        assert_int_equal(text_is_decimal(cases[i].text, cases[i].count), cases[i].is);
+    }
+}
+
 int
 main(void)
 {
@@ -435,6 +471,7 @@ main(void)
         cmocka_unit_test(test_terminal),
         cmocka_unit_test(test_nearest),
         cmocka_unit_test(test_uuids),
+        cmocka_unit_test(test_decimals),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
