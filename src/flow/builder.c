@@ -1,33 +1,26 @@
 #include "flow/builder.h"
 
+/* By the member of Column's union that holds the values. */
+enum {
+    WIDTH_bits = 1, /* more than its bit, but simple */
+    WIDTH_int16 = sizeof(int16_t),
+    WIDTH_int32 = sizeof(int32_t),
+    WIDTH_int64 = sizeof(int64_t),
+    WIDTH_real32 = sizeof(float),
+    WIDTH_real = sizeof(double),
+    WIDTH_text = 0,
+};
+
+static const uint8_t widths[COLUMN_TYPES_COUNT] = {
+#define X(id, name, as) [COLUMN_##id] = WIDTH_##as,
+    COLUMN_TYPES(X)
+#undef X
+};
+
 size_t
 builder_width(ColumnType type)
 {
-    switch (type) {
-    case COLUMN_BOOL:
-        return 1; /* more than its bit, but simple */
-    case COLUMN_INT16:
-        return 2;
-    case COLUMN_INT32:
-    case COLUMN_DATE:
-    case COLUMN_FLOAT:
-        return 4;
-    case COLUMN_INT64:
-    case COLUMN_DOUBLE:
-    case COLUMN_TIME:
-    case COLUMN_TIMESTAMP:
-    case COLUMN_TIMESTAMPTZ:
-        return 8;
-    case COLUMN_DECIMAL:
-    case COLUMN_TEXT:
-    case COLUMN_BYTES:
-    case COLUMN_INTERVAL:
-    case COLUMN_UUID:
-    case COLUMN_JSON:
-    case COLUMN_TYPES_COUNT:
-        break;
-    }
-    return 0;
+    return type < COLUMN_TYPES_COUNT ? widths[type] : 0;
 }
 
 bool
