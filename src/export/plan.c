@@ -6,18 +6,22 @@ plan_make(const ExportRequest *request, const ConfigSource *source, const Kinds 
     Arena *task, ExportPlan *plan, Err *e)
 {
     const SourceKind *kind = kinds_source(kinds, source->url);
-    const char *query = kind ? type_query(request->type, kind->name) : NULL;
     SourceParallel *parallel = arena_alloc(task, sizeof *parallel, e);
+    SourceSpec spec;
 
     if (!parallel)
         return false;
     if (!kind)
         return fail(e, SOURCE_UNAVAILABLE, "no driver for the URL of source %s", source->name);
-    if (!query)
+    spec = type_spec(request->type, kind, source, parallel);
+    spec.param = request->param;
+    spec.params = request->params;
+    spec.task_id = mark->task_id;
+    if (!spec.query)
         return fail(e, SOURCE_QUERY, "%s has no query for %s", request->type->name, kind->name);
     *plan = (ExportPlan){
         .source = kind,
-        .spec = kinds_source_spec(source),
+        .spec = spec,
         .format = kinds_format(kinds, request->format),
         .options = request->options,
         .codec = kinds_codec(kinds, request->compression),
@@ -28,15 +32,6 @@ plan_make(const ExportRequest *request, const ConfigSource *source, const Kinds 
         .row_limit = request->row_limit,
         .hashes = true,
     };
-    plan->spec.query = query;
-    plan->spec.param = request->param;
-    plan->spec.params = request->params;
-    plan->spec.column = request->type->column;
-    plan->spec.type_given = request->type->column_type_given;
-    plan->spec.columns = request->type->columns;
-    plan->spec.task_id = mark->task_id;
-    *parallel = type_parallel(request->type, kind, source);
-    plan->spec.parallel = parallel->connections > 0 ? parallel : NULL;
     if (!plan->format || !plan->codec)
         return fail(e, INTERNAL, "this program does not have %s with %s", request->format,
             request->compression);

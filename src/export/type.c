@@ -819,6 +819,21 @@ type_parallel(const ExportType *type, const SourceKind *kind, const ConfigSource
     return parallel;
 }
 
+SourceSpec
+type_spec(const ExportType *type, const SourceKind *kind, const ConfigSource *source,
+    SourceParallel *parallel)
+{
+    SourceSpec spec = kinds_source_spec(source);
+
+    spec.query = type_query(type, kind->name);
+    spec.column = type->column;
+    spec.type_given = type->column_type_given;
+    spec.columns = type->columns;
+    *parallel = type_parallel(type, kind, source);
+    spec.parallel = parallel->connections > 0 ? parallel : NULL;
+    return spec;
+}
+
 /* --- describing and trying --- */
 
 static json_t *
@@ -939,16 +954,10 @@ type_check(const ExportType *type, const Config *config, const Kinds *kinds, Err
         for (size_t i = 0; i < type->params; i++)
             param[i] = (SourceParam){
                 .name = type->param[i].name, .type = type->param[i].type, .is_null = true};
-        spec = kinds_source_spec(named);
-        spec.query = type_query(type, kind->name);
+        spec = type_spec(type, kind, named, &parallel);
         spec.param = param;
         spec.params = type->params;
-        spec.column = type->column;
-        spec.type_given = type->column_type_given;
-        spec.columns = type->columns;
         spec.timeout_ms = CHECK_MS;
-        parallel = type_parallel(type, kind, named);
-        spec.parallel = parallel.connections > 0 ? &parallel : NULL;
         source = kind->open(&spec, &watch, arena, e);
         source_close(source);
     }

@@ -84,6 +84,12 @@ const char *type_query(const ExportType *type, const char *driver);
 SourceParallel
 type_parallel(const ExportType *type, const SourceKind *kind, const ConfigSource *source);
 
+/* What is asked of the source: all but the parameters' values, the task and its end. `query` is
+ * NULL if the type has none for this kind. The spec points to `parallel` where the export is split.
+ */
+SourceSpec type_spec(const ExportType *type, const SourceKind *kind, const ConfigSource *source,
+    SourceParallel *parallel);
+
 /* C1's JSON of a type (api-surface.md 10): params_schema, columns, formats …; the caller owns it.
  */
 json_t *type_describe(const ExportType *type, const Kinds *kinds);
