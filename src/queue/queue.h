@@ -182,9 +182,9 @@ typedef enum {
     QUEUE_UNPREPARE,     /* PREPARED -> RUNNING, same epoch: what was sealed is gone */
     QUEUE_COMPLETE,      /* PREPARED -> COMPLETED: result, retain */
     QUEUE_RETRY,         /* RUNNING -> QUEUED, available_us (at once if the clock is set back behind
-                            this write); error_code of this attempt; keeps progress. PREPARED stays so: its
-                            lease ends, take() hands it out from         available_us on, attempt + 1.
-                            Refused once         cancel was asked */
+                            this write); error_code of this attempt; keeps progress. PREPARED
+                            stays so: its lease ends, take() hands it out from available_us on,
+                            attempt + 1. Refused once cancel was asked */
     QUEUE_FAIL,          /* -> FAILED: error_code, error, error_detail */
     QUEUE_CANCELLED_NOW, /* -> CANCELLED */
     QUEUE_GIVE_BACK,     /* RUNNING -> QUEUED at once, attempt - 1, give_backs + 1. PREPARED stays
