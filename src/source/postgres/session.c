@@ -598,10 +598,29 @@ begin_cancel(PGconn *conn, pthread_t *thread)
     return runs;
 }
 
+/* What still comes is thrown away, up to the server's word that the statement has ended. */
+static void
+await_end(PGconn *conn, int64_t until_ms)
+{
+    for (;;) {
+        struct pollfd fd = {.fd = PQsocket(conn), .events = POLLIN};
+        int64_t left_ms = until_ms - time_now_ms();
+        char *data = NULL;
+        int bytes;
+
+        while ((bytes = PQgetCopyData(conn, &data, true)) > 0)
+            PQfreemem(data);
+        if (bytes == -1 || (bytes == -2 && !PQisBusy(conn)) || left_ms <= 0 ||
+            poll(&fd, 1, (int)left_ms) <= 0 || !PQconsumeInput(conn))
+            return;
+    }
+}
+
 void
 pg_sessions_cancel(PgSession *const *session, size_t count)
 {
     pthread_t thread[PG_CONNECTIONS_MAX];
+    int64_t until_ms = time_now_ms() + CANCEL_MS;
     struct timespec until;
     size_t threads = 0;
 
@@ -614,6 +633,10 @@ pg_sessions_cancel(PgSession *const *session, size_t count)
     for (size_t i = 0; i < threads; i++)
         if (pthread_clockjoin_np(thread[i], NULL, CLOCK_MONOTONIC, &until) != 0)
             (void)pthread_detach(thread[i]);
+    /* Whoever comes next at this source must not find it still running. */
+    for (size_t i = 0; i < count && threads > 0; i++)
+        if (session[i]->conn && session[i]->runs)
+            await_end(session[i]->conn, until_ms);
 }
 
 void
