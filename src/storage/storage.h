@@ -17,8 +17,41 @@
 
 enum { STORAGE_KEY_BYTES = 1024, STORAGE_URL_KEYS_MAX = 4, STORAGE_URL_BYTES = 4096 };
 
+/* What the s3 driver is told. Texts are "" when not set, never NULL; they outlive the storage. */
+typedef struct {
+    const char *bucket, *region, *endpoint; /* region "": from the profile, else us-east-1 */
+    const char *public_endpoint;            /* host of links; "": the endpoint */
+    const char *style;                      /* "auto", "path", "virtual" */
+    bool dualstack, fips;                   /* of AWS's own endpoints */
+    const char *access_key, *secret_key, *session_token;
+    const char *sign_access_key, *sign_secret_key; /* for links only */
+    bool anonymous;                                /* requests are not signed */
+
+    /* Where else credentials come from (s3.md 12). */
+    const char *profile, *config_file, *credentials_file; /* files: "" is ~/.aws/… */
+    const char *role_arn, *role_session_name, *web_identity_token_file, *sts_endpoint;
+    const char *container_relative_uri, *container_full_uri;
+    const char *container_token, *container_token_file;
+    bool metadata_disabled;
+    const char *metadata_endpoint, *metadata_mode; /* of EC2: "", "IPv4", "IPv6" */
+
+    uint64_t part_bytes, memory_bytes; /* a part; all buffers of one export */
+    unsigned parallel, parts_max, tries;
+    const char *payload;     /* "signed", "unsigned" */
+    const char *checksum;    /* "auto", "none", "crc32c", "crc64nvme" */
+    const char *etag;        /* "opaque", "md5" */
+    const char *conditional; /* "auto", "on", "off" */
+    const char *sse, *sse_kms_key_id, *storage_class, *bucket_owner;
+    bool tags;
+    const char *ca_file;
+    int64_t connect_timeout_ms, idle_timeout_ms;
+    unsigned list_version; /* 2 or 1 */
+    bool url_encode;       /* ask for encoded keys in lists */
+} S3Spec;
+
 /* All that any driver needs; each reads its own part. Secrets are not printed. */
 typedef struct {
+    S3Spec s3;
     const char *dir;                              /* file: the folder, DATA/files */
     const char *url_secret[STORAGE_URL_KEYS_MAX]; /* file: newest first; NULL in processes that do
                                                      not sign */
