@@ -287,17 +287,36 @@ time_seed(int64_t wall_us, char to[TIME_TEXT_BYTES])
     return to;
 }
 
+static const char months[12][4] = {
+    "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
+
 char *
 time_http(int64_t wall_us, char to[TIME_TEXT_BYTES])
 {
     static const char days[7][4] = {"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
-    static const char months[12][4] = {
-        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
     TimeParts p = time_parts(wall_us);
 
     snprintf(to, TIME_TEXT_BYTES, "%s, %02d %s %04d %02d:%02d:%02d GMT", days[p.weekday], p.day,
         months[p.month - 1], p.year, p.hour, p.minute, p.second);
     return to;
+}
+
+bool
+time_parse_http(const char *text, int64_t *wall_us)
+{
+    /* "Sun, 06 Nov 1994 08:49:37 GMT" */
+    enum { BYTES = 29, DAY = 5, MONTH = 8, YEAR = 12, CLOCK = 17 };
+    char iso[TIME_TEXT_BYTES];
+    int month = 0;
+
+    if (strlen(text) != BYTES || memcmp(text + 3, ", ", 2) != 0 || text[7] != ' ' ||
+        text[11] != ' ' || text[16] != ' ' || strcmp(text + 25, " GMT") != 0)
+        return false;
+    while (month < 12 && memcmp(months[month], text + MONTH, 3) != 0)
+        month++;
+    snprintf(
+        iso, sizeof iso, "%.4s-%02d-%.2sT%.8sZ", text + YEAR, month + 1, text + DAY, text + CLOCK);
+    return time_parse(iso, strlen(iso), wall_us, NULL);
 }
 
 char *

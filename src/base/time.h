@@ -51,6 +51,9 @@ char *time_seed(int64_t wall_us, char to[TIME_TEXT_BYTES]);
 /* "Tue, 02 Jan 2024 12:00:00 GMT": HTTP dates (RFC 9110 5.6.7). Returns `to`. */
 char *time_http(int64_t wall_us, char to[TIME_TEXT_BYTES]);
 
+/* And back, in that form alone; the day of the week is not looked at. */
+bool time_parse_http(const char *text, int64_t *wall_us);
+
 /* "20240102_120000" for keys. Returns `to`. */
 char *time_key(int64_t wall_us, char to[TIME_TEXT_BYTES]);
 

@@ -2,8 +2,11 @@
 
 #include <curl/curl.h>
 #include <limits.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <pthread.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "base/arena.h"
 #include "base/text.h"
@@ -14,6 +17,12 @@ enum {
     BODY_BYTES_MAX = 8 << 20, /* when the caller names no limit */
     TIMEOUT_MS = 30000,       /* the same of time */
     CLIENT_BYTES_MAX = 64 << 10,
+    POOL_BYTES_MAX = 1 << 20,
+    SEND_BYTES = 256 << 10, /* handed to the kernel at once */
+    UNACKNOWLEDGED_MS = 30000,
+    KEEP_ALIVE_S = 15,
+    KEEP_ALIVE_EVERY_S = 5,
+    CONNECTION_AGE_S = 20, /* servers close idle ones after some 30 s and more */
 };
 
 struct HttpClient {
@@ -110,16 +119,18 @@ ask_go_on(void *with, curl_off_t a, curl_off_t b, curl_off_t c, curl_off_t d)
     return x->gave_up;
 }
 
-/* What this machine serves itself is not asked for through a proxy. */
+/* What this machine serves itself, or its host (metadata services are link-local), is not asked
+ * for through a proxy. */
 static bool
-is_loopback(const char *text)
+goes_direct(const char *text)
 {
     Arena *arena = arena_new(4 * URL_BYTES_MAX);
     Err ignored = {0};
     Url url;
     bool yes = arena && url_parse(text, arena, &url, &ignored) &&
                (strcmp(url.host, "localhost") == 0 || strcmp(url.host, "::1") == 0 ||
-                   text_starts(url.host, "127."));
+                   text_starts(url.host, "127.") || text_starts(url.host, "169.254.") ||
+                   text_starts(url.host, "fe80:") || text_starts(url.host, "fd00:ec2:"));
 
     arena_free(arena);
     return yes;
@@ -150,13 +161,20 @@ as_long(int64_t ms)
     return ms > INT_MAX ? INT_MAX : (long)ms;
 }
 
+/* Rounded up: libcurl counts idle time in seconds. */
+static long
+idle_s(int64_t ms)
+{
+    return as_long((ms + 999) / 1000);
+}
+
 static void
-set_options(HttpClient *client, Exchange *x, struct curl_slist *headers, char *why)
+set_options(Exchange *x, struct curl_slist *headers, const char *user_agent, char *why)
 {
     const HttpCall *call = x->call;
     const char *method = call->method ? call->method : "GET";
     int64_t timeout_ms = call->timeout_ms > 0 ? call->timeout_ms : TIMEOUT_MS;
-    CURL *c = client->curl;
+    CURL *c = x->curl;
 
     curl_easy_setopt(c, CURLOPT_URL, call->url);
     curl_easy_setopt(c, CURLOPT_PATH_AS_IS, 1L); /* what "/../" means is the server's to say */
@@ -165,11 +183,15 @@ set_options(HttpClient *client, Exchange *x, struct curl_slist *headers, char *w
     curl_easy_setopt(c, CURLOPT_FOLLOWLOCATION, 0L);
     curl_easy_setopt(c, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
     curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, "http,https");
-    curl_easy_setopt(c, CURLOPT_USERAGENT, client->user_agent);
+    curl_easy_setopt(c, CURLOPT_USERAGENT, user_agent);
     curl_easy_setopt(c, CURLOPT_HTTPHEADER, headers);
     curl_easy_setopt(c, CURLOPT_TIMEOUT_MS, as_long(timeout_ms));
     curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT_MS,
         as_long(call->connect_timeout_ms > 0 ? call->connect_timeout_ms : timeout_ms));
+    if (call->idle_timeout_ms > 0) {
+        curl_easy_setopt(c, CURLOPT_LOW_SPEED_LIMIT, 1L);
+        curl_easy_setopt(c, CURLOPT_LOW_SPEED_TIME, idle_s(call->idle_timeout_ms));
+    }
     curl_easy_setopt(c, CURLOPT_HEADERFUNCTION, take_header);
     curl_easy_setopt(c, CURLOPT_HEADERDATA, x);
     curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, take_body);
@@ -179,13 +201,13 @@ set_options(HttpClient *client, Exchange *x, struct curl_slist *headers, char *w
         curl_easy_setopt(c, CURLOPT_XFERINFOFUNCTION, ask_go_on);
         curl_easy_setopt(c, CURLOPT_XFERINFODATA, x);
     }
-    if (is_loopback(call->url))
+    if (goes_direct(call->url))
         curl_easy_setopt(c, CURLOPT_PROXY, "");
     if (strcmp(method, "HEAD") == 0) {
         curl_easy_setopt(c, CURLOPT_NOBODY, 1L);
         return;
     }
-    if (call->body || strcmp(method, "POST") == 0) {
+    if (call->body || strcmp(method, "POST") == 0 || strcmp(method, "PUT") == 0) {
         curl_easy_setopt(c, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)call->body_bytes);
         curl_easy_setopt(c, CURLOPT_POSTFIELDS, call->body ? call->body : "");
     }
@@ -228,6 +250,37 @@ fail_call(const Exchange *x, CURLcode code, const char *why, Err *e)
     return false;
 }
 
+/* Makes `answer` empty and sets everything of the call but the pool's own. */
+static bool
+prepare(Exchange *x, const char *user_agent, struct curl_slist **headers, char *why)
+{
+    const HttpCall *call = x->call;
+
+    *x->answer = (HttpAnswer){
+        .body = buf_new(call->answer_bytes_max ? call->answer_bytes_max : BODY_BYTES_MAX),
+        .headers = buf_new(HEADERS_BYTES_MAX),
+    };
+    if (!add_headers(call, headers))
+        return false;
+    set_options(x, *headers, user_agent, why);
+    return true;
+}
+
+/* What became of it. After a failure there is no answer. */
+static bool
+conclude(Exchange *x, CURLcode code, const char *why, Err *e)
+{
+    long status = 0;
+
+    (void)curl_easy_getinfo(x->curl, CURLINFO_RESPONSE_CODE, &status);
+    x->answer->status = (int)status;
+    if (code == CURLE_OK)
+        return true;
+    fail_call(x, code, why, e);
+    http_answer_free(x->answer);
+    return false;
+}
+
 bool
 http_call(HttpClient *client, const HttpCall *call, HttpAnswer *answer, Err *e)
 {
@@ -235,26 +288,15 @@ http_call(HttpClient *client, const HttpCall *call, HttpAnswer *answer, Err *e)
     char why[CURL_ERROR_SIZE] = "";
     struct curl_slist *headers = NULL;
     CURLcode code = CURLE_OUT_OF_MEMORY;
-    long status = 0;
+    bool ok;
 
-    *answer = (HttpAnswer){
-        .body = buf_new(call->answer_bytes_max ? call->answer_bytes_max : BODY_BYTES_MAX),
-        .headers = buf_new(HEADERS_BYTES_MAX),
-    };
-    if (add_headers(call, &headers)) {
-        set_options(client, &x, headers, why);
+    if (prepare(&x, client->user_agent, &headers, why))
         code = curl_easy_perform(client->curl);
-        (void)curl_easy_getinfo(client->curl, CURLINFO_RESPONSE_CODE, &status);
-        answer->status = (int)status;
-    }
-    if (code != CURLE_OK) {
-        fail_call(&x, code, why, e);
-        http_answer_free(answer);
-    }
+    ok = conclude(&x, code, why, e);
     /* Forgets this call's pointers; connections stay. */
     curl_easy_reset(client->curl);
     curl_slist_free_all(headers);
-    return code == CURLE_OK;
+    return ok;
 }
 
 bool
@@ -289,6 +331,189 @@ http_answer_free(HttpAnswer *answer)
 {
     buf_free(&answer->body);
     buf_free(&answer->headers);
+}
+
+/* --- many calls at once --- */
+
+struct HttpJob {
+    Exchange exchange; /* its handle is kept for the next call */
+    struct curl_slist *headers;
+    char why[CURL_ERROR_SIZE];
+    void *owner;
+    HttpJob *next; /* of those without a call */
+};
+
+struct HttpPool {
+    Arena *arena; /* holds this and the jobs, which are used again and again */
+    CURLM *multi;
+    HttpJob *free;
+    const char *user_agent, *ca_file;
+};
+
+HttpPool *
+http_pool_new(const HttpPoolSpec *spec, Err *e)
+{
+    Arena *arena = arena_new(POOL_BYTES_MAX);
+    HttpPool *pool = arena ? arena_alloc(arena, sizeof *pool, e) : NULL;
+
+    pthread_once(&once, begin_library);
+    if (!pool || !(pool->user_agent = arena_text(arena, spec->user_agent, e)) ||
+        (spec->ca_file && !(pool->ca_file = arena_text(arena, spec->ca_file, e))) ||
+        !library_is_ready || !(pool->multi = curl_multi_init())) {
+        fail(e, MEMORY_LIMIT, "cannot begin an HTTP client");
+        arena_free(arena);
+        return NULL;
+    }
+    pool->arena = arena;
+    curl_multi_setopt(pool->multi, CURLMOPT_MAXCONNECTS, (long)spec->connections);
+    return pool;
+}
+
+/* Takes a call off its handle, which is ready for the next one. */
+static void
+retire(HttpPool *pool, HttpJob *job)
+{
+    curl_multi_remove_handle(pool->multi, job->exchange.curl);
+    curl_easy_reset(job->exchange.curl);
+    curl_slist_free_all(job->headers);
+    job->headers = NULL;
+    job->owner = NULL;
+    job->next = pool->free;
+    pool->free = job;
+}
+
+void
+http_pool_free(HttpPool *pool)
+{
+    if (!pool)
+        return;
+    for (HttpJob *job = pool->free; job; job = job->next)
+        curl_easy_cleanup(job->exchange.curl);
+    curl_multi_cleanup(pool->multi);
+    arena_free(pool->arena);
+}
+
+/* A peer that is gone without a word is noticed (tcp(7)). */
+static int
+set_socket(void *with, curl_socket_t fd, curlsocktype purpose)
+{
+    unsigned ms = UNACKNOWLEDGED_MS;
+
+    (void)with;
+    (void)purpose;
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &ms, sizeof ms);
+    return CURL_SOCKOPT_OK;
+}
+
+static void
+set_pool_options(const HttpPool *pool, CURL *c)
+{
+    curl_easy_setopt(c, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+    curl_easy_setopt(c, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+    if (pool->ca_file)
+        curl_easy_setopt(c, CURLOPT_CAINFO, pool->ca_file);
+    curl_easy_setopt(c, CURLOPT_UPLOAD_BUFFERSIZE, (long)SEND_BYTES);
+    curl_easy_setopt(c, CURLOPT_MAXAGE_CONN, (long)CONNECTION_AGE_S);
+    curl_easy_setopt(c, CURLOPT_DNS_SHUFFLE_ADDRESSES, 1L);
+    curl_easy_setopt(c, CURLOPT_TCP_KEEPALIVE, 1L);
+    curl_easy_setopt(c, CURLOPT_TCP_KEEPIDLE, (long)KEEP_ALIVE_S);
+    curl_easy_setopt(c, CURLOPT_TCP_KEEPINTVL, (long)KEEP_ALIVE_EVERY_S);
+    curl_easy_setopt(c, CURLOPT_SOCKOPTFUNCTION, set_socket);
+}
+
+static HttpJob *
+take_job(HttpPool *pool, Err *e)
+{
+    HttpJob *job = pool->free;
+
+    if (job) {
+        pool->free = job->next;
+        return job;
+    }
+    if (!(job = arena_alloc(pool->arena, sizeof *job, e)))
+        return NULL;
+    if (!(job->exchange.curl = curl_easy_init())) {
+        fail(e, MEMORY_LIMIT, "no memory for a call");
+        return NULL;
+    }
+    return job;
+}
+
+HttpJob *
+http_pool_begin(HttpPool *pool, const HttpCall *call, HttpAnswer *answer, void *owner, Err *e)
+{
+    HttpJob *job = take_job(pool, e);
+    CURL *curl;
+
+    if (!job)
+        return NULL;
+    curl = job->exchange.curl;
+    job->exchange = (Exchange){.curl = curl, .call = call, .answer = answer};
+    job->owner = owner;
+    job->why[0] = '\0';
+    if (!prepare(&job->exchange, pool->user_agent, &job->headers, job->why)) {
+        fail(e, MEMORY_LIMIT, "no memory for a call");
+    } else {
+        set_pool_options(pool, curl);
+        curl_easy_setopt(curl, CURLOPT_PRIVATE, job);
+        if (curl_multi_add_handle(pool->multi, curl) == CURLM_OK)
+            return job;
+        fail(e, INTERNAL, "libcurl takes no further call");
+    }
+    http_answer_free(answer);
+    retire(pool, job);
+    return NULL;
+}
+
+void
+http_pool_cancel(HttpPool *pool, HttpJob *job)
+{
+    HttpAnswer *answer = job->exchange.answer;
+
+    retire(pool, job);
+    http_answer_free(answer);
+}
+
+bool
+http_pool_turn(HttpPool *pool, int wait_ms, Err *e)
+{
+    int running;
+
+    if (curl_multi_perform(pool->multi, &running) == CURLM_OK &&
+        curl_multi_poll(pool->multi, NULL, 0, wait_ms, NULL) == CURLM_OK &&
+        curl_multi_perform(pool->multi, &running) == CURLM_OK)
+        return true;
+    return fail(e, INTERNAL, "libcurl does not move its calls");
+}
+
+void *
+http_pool_ended(HttpPool *pool, bool *ok, Err *why)
+{
+    CURLMsg *message;
+    int left;
+
+    while ((message = curl_multi_info_read(pool->multi, &left))) {
+        CURLcode code = message->data.result;
+        char *at = NULL;
+        HttpJob *job;
+        void *owner;
+
+        if (message->msg != CURLMSG_DONE)
+            continue;
+        (void)curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &at);
+        job = (HttpJob *)(void *)at;
+        owner = job->owner;
+        *ok = conclude(&job->exchange, code, job->why, why);
+        retire(pool, job);
+        return owner;
+    }
+    return NULL;
+}
+
+void
+http_pool_wake(HttpPool *pool)
+{
+    (void)curl_multi_wakeup(pool->multi);
 }
 
 const char *

@@ -1,6 +1,6 @@
 /*
- * HTTP client: one request with a deadline. Seam of libcurl: no other file includes it. One
- * HttpClient per thread; it keeps connections.
+ * HTTP client: one request with a deadline (HttpClient), or many at once (HttpPool). Seam of
+ * libcurl: no other file includes it. Each belongs to one thread and keeps connections.
  */
 #ifndef NET_HTTP_H
 #define NET_HTTP_H
@@ -21,6 +21,7 @@ typedef struct {
     size_t body_bytes;
     int64_t timeout_ms;         /* of the whole call */
     int64_t connect_timeout_ms; /* 0: the same */
+    int64_t idle_timeout_ms;    /* without a byte in either direction; 0: no limit */
     size_t answer_bytes_max;    /* of the answer when it goes into `answer->body` */
     /* Where the body of a 2xx answer goes, if not into `answer->body`; answer->status is known by
      * then. False ends the call. */
@@ -48,6 +49,40 @@ bool http_call(HttpClient *client, const HttpCall *call, HttpAnswer *answer, Err
 /* First header of this name (case-blind), copied; false if there is none. */
 bool http_header(const HttpAnswer *answer, const char *name, char *to, size_t to_bytes);
 void http_answer_free(HttpAnswer *answer);
+
+/* --- many calls at once --- */
+
+typedef struct HttpPool HttpPool;
+typedef struct HttpJob HttpJob;
+
+typedef struct {
+    const char *user_agent;
+    const char *ca_file;  /* PEM; NULL: the system's */
+    unsigned connections; /* kept open for later calls, at most */
+} HttpPoolSpec;
+
+/* The texts are copied. HTTP/1.1, TLS 1.2 or newer. A pooled connection that dies before the first
+ * byte of an answer is replaced and the call sent again, unseen (RFC 9112 9.3.1). */
+HttpPool *http_pool_new(const HttpPoolSpec *spec, Err *e) MUST_CHECK;
+void http_pool_free(HttpPool *pool); /* once all its calls have ended or were cancelled */
+
+/* Puts a call on its way. `call` with all it points to, and `answer`, stay until it has ended; sink
+ * and go_on of a call are not for here. `owner` is what http_pool_ended tells it by. */
+HttpJob *http_pool_begin(
+    HttpPool *pool, const HttpCall *call, HttpAnswer *answer, void *owner, Err *e) MUST_CHECK;
+
+/* Ends it unheard; nothing of the call is touched afterwards. */
+void http_pool_cancel(HttpPool *pool, HttpJob *job);
+
+/* Moves bytes; waits at most `wait_ms` for something to move, or for http_pool_wake. */
+bool http_pool_turn(HttpPool *pool, int wait_ms, Err *e) MUST_CHECK;
+
+/* The owner of a call that has ended, in any order; NULL: none has. `ok`, `why`: as http_call's
+ * answer; after a failure there is nothing of the answer to free. */
+void *http_pool_ended(HttpPool *pool, bool *ok, Err *why);
+
+/* Ends the wait of http_pool_turn. The only function that any thread may call. */
+void http_pool_wake(HttpPool *pool);
 
 const char *http_library_version(void); /* libcurl's */
 

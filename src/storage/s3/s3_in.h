@@ -145,7 +145,7 @@ bool credentials_get(Credentials *c, int64_t wait_ms, S3Keys *keys, Err *e) MUST
 
 /* The store says that these have ended: the next credentials_get asks the source again, at most
  * once a second, unless there are others already. */
-void credentials_ended(Credentials *c, const char *access_key, const char *token);
+void credentials_ended(Credentials *c, const char *access_key);
 
 /* "S3_ACCESS_KEY", "profile reports", "web identity", …: for people. */
 const char *credentials_source(const Credentials *c);
@@ -273,6 +273,8 @@ typedef struct {
     int64_t timeout_ms;      /* of one try; 0: 60 s */
     size_t answer_bytes_max; /* 0: 64 KiB */
     unsigned tries;          /* 0: as configured */
+    int64_t total_ms;        /* of all tries and the waits between them; 0: no limit */
+    bool is_slow;            /* may think for long without a byte (CompleteMultipartUpload) */
     bool reads_error; /* a 2xx body may be <Error> (CompleteMultipartUpload, DeleteObjects) */
 } S3Request;
 
@@ -294,11 +296,48 @@ Credentials *client_credentials(Client *c);
 Site client_site(Client *c);          /* a copy, with the region learnt so far */
 int64_t client_now_wall_s(Client *c); /* by the store's clock */
 
+/* One request on its way, and all its tries. The owner's memory; zeroed at first. */
+typedef struct ClientCall ClientCall;
+struct ClientCall {
+    const S3Request *request;
+    S3Answer *answer;
+    bool ok; /* once it has ended; `why` otherwise */
+    Err why;
+    bool was_throttled; /* by any of its answers */
+
+    /* The client's own. */
+    ClientCall *next;
+    enum { CALL_NONE, CALL_NEW, CALL_WAITS, CALL_FLIES, CALL_ENDED } stands;
+    bool is_cancelled, has_refreshed, has_set_clock, has_moved, asks_region;
+    unsigned damages;
+    int64_t started_ms, begun_ms, due_ms;
+    char payload[S3_DIGEST_BYTES]; /* "": not hashed yet */
+    char access_key[S3_KEY_BYTES]; /* it was signed with … */
+    int64_t keys_end_wall_s;       /* … and these end then; 0: never */
+    HttpJob *job;
+    HttpCall http;
+    Buf url, headers;
+    const char *header[S3_PAIRS_MAX + 8];
+};
+
 /*
- * Sends, waits, tries again. True: a 2xx answer that is no <Error>. On failure `answer` holds what
- * the store said last, and `e` is fault_fail's; GIVEN_BACK, CANCELLED … if the watch (may be NULL)
- * says so. answer->http is to be freed in either case (client_answer_free). One thread per Client
- * calls; several calls of that thread may be on their way at once by client_begin/client_end.
+ * Puts it on its way; request, body and answer stay until it has ended. The calls of a Client are
+ * begun, awaited and ended by one thread.
+ */
+void client_begin(Client *c, ClientCall *call, const S3Request *r, S3Answer *answer);
+bool client_has_ended(Client *c, const ClientCall *call);
+
+/* Waits until any call has ended since the last wait (true), or the watch (may be NULL) says that
+ * the work is over: CANCELLED, and go_on() knows why. */
+bool client_wait(Client *c, Watch *watch, Err *e) MUST_CHECK;
+
+/* Ends it, whatever it is doing; nothing of it is touched afterwards. Frees what it took. */
+void client_cancel(Client *c, ClientCall *call);
+
+/*
+ * Begins, waits, ends. True: a 2xx answer that is no <Error>. On failure `answer` holds what the
+ * store said last, and `e` is fault_fail's; CANCELLED as client_wait. In either case the answer is
+ * to be freed with client_answer_free.
  */
 bool client_call(Client *c, const S3Request *r, S3Answer *answer, Watch *watch, Err *e) MUST_CHECK;
 void client_answer_free(S3Answer *answer);

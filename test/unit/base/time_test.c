@@ -163,7 +163,12 @@ test_forms(void **state)
         {784111777000000, "1994-11-06T08:49:37.000Z", "1994-11-06T08:49:37",
             "Sun, 06 Nov 1994 08:49:37 GMT", "19941106_084937"}, /* RFC 9110's example */
     };
+    static const char *const no_dates[] = {"", "Sun, 06 Nov 1994 08:49:37 UTC",
+        "Sunday, 06-Nov-94 08:49:37 GMT", "Sun, 06 Now 1994 08:49:37 GMT",
+        "Sun, 31 Feb 1994 08:49:37 GMT", "Sun, 06 Nov 1994 08:49:6x GMT",
+        "Sun, 06 Nov 1994 08:49:37 GMT "};
     char to[TIME_TEXT_BYTES];
+    int64_t back;
 
     (void)state;
     for (size_t i = 0; i < count_of(cases); i++) {
@@ -172,6 +177,13 @@ test_forms(void **state)
         assert_string_equal(time_seed(cases[i].us, to), cases[i].seed);
         assert_string_equal(time_http(cases[i].us, to), cases[i].http);
         assert_string_equal(time_key(cases[i].us, to), cases[i].key);
+        assert_true(time_parse_http(cases[i].http, &back));
+        assert_int_equal(time_parts(back).microsecond, 0);
+        assert_string_equal(time_http(back, to), cases[i].http);
+    }
+    for (size_t i = 0; i < count_of(no_dates); i++) {
+        trying(no_dates[i]);
+        assert_false(time_parse_http(no_dates[i], &back));
     }
     /* Whatever the clock says, it fits. */
     (void)time_rfc3339_ms(INT64_MAX, to);
