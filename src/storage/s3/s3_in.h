@@ -102,17 +102,15 @@ typedef struct {
 
 extern const char sign_empty_payload[]; /* SHA-256 of nothing */
 
-/* Appends what is not A-Z a-z 0-9 - . _ ~ as %XX; '/' stays if told so. */
-void sign_encode(Buf *to, const char *text, size_t bytes, bool keeps_slash);
-
-/* Names and values encoded, sorted by name and value, "a=b&c=": as it is sent and as it is signed.
- */
+/* Names and values encoded (text_percent_encode), sorted by name and value, "a=b&c=": as it is sent
+ * and as it is signed. */
 bool sign_query(Buf *to, const S3Pair *query, size_t queries, Err *e) MUST_CHECK;
 
 /*
  * Writes the headers to be sent, each as "Name: value" and a NUL: those of the request (value as it
  * was signed), x-amz-date, x-amz-content-sha256, x-amz-security-token, Authorization; host is left
- * to the transport. INTERNAL: a value with a line break or not ASCII.
+ * to the transport. INTERNAL: a name twice, a value with a line break or not ASCII, what servers
+ * on the way may change (User-Agent, …).
  */
 bool sign_request(
     const SignRequest *r, const S3Keys *keys, SigningKey *kept, Buf *headers, Err *e) MUST_CHECK;
