@@ -116,7 +116,8 @@ fail_unknown(Flags *f, const char *text)
             option_variable(o, variable_name);
             return fail(f->e, CONFIG_INVALID,
                 "%s: this is no flag; set the variable %s%s, or write it into the file",
-                names[count], variable_name, o->is_secret ? " or name a file in its _FILE" : "");
+                names[count], variable_name,
+                option_has_file(o) ? " or name a file in its _FILE" : "");
         }
         if (option_has_flag(o)) {
             list[count] = names[count];

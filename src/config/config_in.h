@@ -5,7 +5,7 @@
 #include "config/config.h"
 
 typedef enum { OPT_TEXT, OPT_COUNT, OPT_BYTES, OPT_MILLIS, OPT_SWITCH, OPT_LIST } OptionType;
-typedef enum { ORIGIN_OURS, ORIGIN_SEED, ORIGIN_VARIABLE } OptionOrigin;
+typedef enum { ORIGIN_OURS, ORIGIN_SEED, ORIGIN_VARIABLE, ORIGIN_FOREIGN } OptionOrigin;
 
 enum {
     FOR_API = 1,
@@ -71,6 +71,7 @@ const Option *option_find(const char *key); /* NULL: there is none */
 const Option *option_of_letter(char letter);
 const char *option_nearest(const char *key);
 bool option_has_flag(const Option *o);
+bool option_has_file(const Option *o); /* NAME_FILE: a secret may stand in a file */
 void option_variable(const Option *o, char to[OPTION_NAME_BYTES]); /* ROWFERRY_DATA_DIR */
 void option_flag(const Option *o, char to[OPTION_NAME_BYTES]);     /* --data-dir */
 
@@ -109,6 +110,15 @@ ring_parse(Config *config, const char *text, const char *place, Arena *arena, Er
 
 /* derive.c: what follows from the options, once they are all known. */
 bool config_derive(Config *config, Origins *origins, Arena *arena, Err *e) MUST_CHECK;
+bool host_is_loopback(const char *host); /* by its name: nothing is resolved */
+
+/* A URL of http or https that paths are put behind: a host, no user, no query; the '/' at its end
+ * is taken off. `like`: one as an example. "" is fine. */
+bool
+check_web_url(const char *key, const char *like, const char **url, Arena *arena, Err *e) MUST_CHECK;
+
+/* s3.c: what must hold among the options of the S3 storage. */
+bool config_derive_s3(Config *config, Origins *origins, Arena *arena, Err *e) MUST_CHECK;
 
 void warning_add(Origins *origins, Arena *arena, const char *fmt, ...) PRINTF_LIKE(3, 4);
 

@@ -5,6 +5,7 @@
 #include "base/text.h"
 #include "base/time.h"
 #include "config/config_in.h"
+#include "net/address.h"
 #include "net/url.h"
 
 enum { RING_MAX = 4, RING_TEXT_BYTES_MIN = 32, HOST_BYTES = 128, RETRY_DELAYS_MAX = 16 };
@@ -157,16 +158,22 @@ ring_parse(Config *config, const char *text, const char *place, Arena *arena, Er
     return true;
 }
 
-static bool
-is_loopback(const char *host)
+bool
+host_is_loopback(const char *host)
 {
-    return text_starts(host, "127.") || strcmp(host, "::1") == 0 || strcmp(host, "[::1]") == 0 ||
-           text_same_case_blind(host, "localhost");
+    size_t bytes = strlen(host);
+    Address address;
+
+    if (bytes > 2 && host[0] == '[' && host[bytes - 1] == ']') {
+        host++;
+        bytes -= 2;
+    }
+    return address_parse(host, bytes, &address) ? address_is_loopback(&address)
+                                                : text_same_case_blind(host, "localhost");
 }
 
-/* http(s), a host, no user, no query, no '/' at the end: links are made by putting paths behind. */
-static bool
-check_web_url(const char *name, const char **url, Arena *arena, Err *e)
+bool
+check_web_url(const char *key, const char *like, const char **url, Arena *arena, Err *e)
 {
     Err why = {0};
     Url parts;
@@ -178,8 +185,8 @@ check_web_url(const char *name, const char **url, Arena *arena, Err *e)
     if (!url_parse(*url, arena, &parts, &why) ||
         (strcmp(parts.scheme, "http") != 0 && strcmp(parts.scheme, "https") != 0) || !*parts.host ||
         parts.user || parts.query)
-        return fail(e, CONFIG_INVALID,
-            "%s: expected a URL like https://exports.example.com, without user or query", name);
+        return fail(
+            e, CONFIG_INVALID, "%s: expected a URL like %s, without user or query", key, like);
     if (!(own = arena_text(arena, *url, e)))
         return false;
     for (bytes = strlen(own); bytes > 0 && own[bytes - 1] == '/';)
@@ -271,7 +278,7 @@ derive_sources(Config *config, const Origins *origins, Arena *arena, Err *e)
 static bool
 derive_auth(Config *config, Err *e)
 {
-    config->listens_beyond_loopback = !is_loopback(config->host);
+    config->listens_beyond_loopback = !host_is_loopback(config->host);
     config->auth_is_set = *config->auth != '\0';
     if (config->require_auth && config->listens_beyond_loopback &&
         (!*config->auth || strcmp(config->auth, "none") == 0))
@@ -279,16 +286,6 @@ derive_auth(Config *config, Err *e)
             "require_auth: is on, and %s is beyond loopback without authentication; listen on "
             "127.0.0.1, or switch it off",
             config->host);
-    return true;
-}
-
-/* Two halves of one thing. */
-static bool
-check_pairs(const Config *config, Err *e)
-{
-    if (!*config->s3_access_key != !*config->s3_secret_key)
-        return fail(e, CONFIG_INVALID, "s3_access_key and s3_secret_key go together: %s is missing",
-            *config->s3_access_key ? "s3_secret_key" : "s3_access_key");
     return true;
 }
 
@@ -316,12 +313,13 @@ config_derive(Config *config, Origins *origins, Arena *arena, Err *e)
     ok = derive_retry_delays(config, e) && ok;
     ok = (!*config->url_secret || ring_parse(config, config->url_secret, "url_secret", arena, e)) &&
          ok;
-    ok = check_web_url("public_url", &config->public_url, arena, e) && ok;
-    ok = check_web_url("s3_endpoint", &config->s3_endpoint, arena, e) && ok;
+    ok =
+        check_web_url("public_url", "https://exports.example.com", &config->public_url, arena, e) &&
+        ok;
     ok = check_names("queues", config->queues, false, e) && ok;
     ok = check_names("hosts", config->hosts, true, e) && ok;
     ok = check_names("trusted_proxies", config->trusted_proxies, true, e) && ok;
-    ok = check_pairs(config, e) && ok;
+    ok = config_derive_s3(config, origins, arena, e) && ok;
     ok = derive_auth(config, e) && ok;
     return ok && derive_sources(config, origins, arena, e);
 }

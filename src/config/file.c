@@ -266,7 +266,7 @@ read_key(File *f, const json_t *all, const char *key, json_t *value)
         return read_sources(f, value);
     if (text_ends(key, "_file") && text_copy(stem, sizeof stem, key)) {
         stem[strlen(stem) - 5] = '\0';
-        if ((o = option_find(stem)) && o->is_secret)
+        if ((o = option_find(stem)) && option_has_file(o))
             return read_secret_file(f, o, key, all, value);
     }
     place_of(f, NULL, key, place);

@@ -28,6 +28,7 @@ typedef struct {
 } Rule;
 
 #define MIB (1LL << 20)
+#define GIB (1LL << 30)
 #define DAY_MS 86400000LL
 
 static const Rule rules[] = {
@@ -48,6 +49,21 @@ static const Rule rules[] = {
     {"unknown_task", 0, 0, "404 queued", NULL},
     {"timestamps", 0, 0, "rfc3339", NULL},
     {"csv_eol", 0, 0, "crlf lf", NULL},
+    {"s3_style", 0, 0, "auto path virtual", NULL},
+    {"s3_part", 5 * MIB, 5 * GIB, NULL, NULL},
+    {"s3_parallel", 1, 64, NULL, NULL},
+    {"s3_max_parts", 1, 10000, NULL, NULL},
+    {"s3_memory", 10 * MIB, 64 * GIB, NULL, NULL},
+    {"s3_tries", 1, 20, NULL, NULL},
+    {"s3_connect_timeout", 100, 300000, NULL, NULL},
+    {"s3_idle_timeout", 1000, 3600000, NULL, NULL},
+    {"s3_payload", 0, 0, "signed unsigned", NULL},
+    {"s3_checksum", 0, 0, "auto none crc32c crc64nvme", NULL},
+    {"s3_etag", 0, 0, "opaque md5", NULL},
+    {"s3_conditional", 0, 0, "auto on off", NULL},
+    {"s3_sse", 0, 0, "none AES256 aws:kms aws:kms:dsse", NULL},
+    {"s3_list_version", 1, 2, "1 2", NULL},
+    {"aws_ec2_metadata_service_endpoint_mode", 0, 0, "IPv4 IPv6", NULL},
 };
 
 static const Rule *
@@ -62,20 +78,48 @@ rule_of(const Option *o)
     return o->type == OPT_MILLIS ? &any_time : &any_count;
 }
 
+enum { WORDS_MAX = 8, WORD_BYTES = 32 };
+
+/* A rule's words, one by one; their list ends with NULL. */
+typedef struct {
+    char text[WORDS_MAX][WORD_BYTES];
+    const char *word[WORDS_MAX + 1];
+} Words;
+
+static void
+split_words(const char *words, Words *to)
+{
+    size_t count = 0;
+
+    while (words && *words && count < WORDS_MAX) {
+        size_t bytes = strcspn(words, " ");
+
+        snprintf(to->text[count], WORD_BYTES, "%.*s", (int)bytes, words);
+        to->word[count] = to->text[count];
+        count++;
+        words += bytes;
+        words += strspn(words, " ");
+    }
+    to->word[count] = NULL;
+}
+
+/* As the rule writes it, whatever its case here; NULL: it is none of them. */
+static const char *
+find_word(const Words *words, const char *word)
+{
+    for (const char *const *known = words->word; *known; known++)
+        if (text_same_case_blind(*known, word))
+            return *known;
+    return NULL;
+}
+
 static bool
 has_word(const char *words, const char *word)
 {
-    size_t bytes = strlen(word);
+    Words all;
 
-    while (words && *words) {
-        size_t length = strcspn(words, " ");
-
-        if (length == bytes && memcmp(words, word, bytes) == 0)
-            return true;
-        words += length;
-        words += strspn(words, " ");
-    }
-    return false;
+    split_words(words, &all);
+    return find_word(&all, word) != NULL;
 }
 
 const Option *
@@ -111,7 +155,13 @@ option_nearest(const char *key)
 bool
 option_has_flag(const Option *o)
 {
-    return o->origin != ORIGIN_VARIABLE && !o->is_secret;
+    return (o->origin == ORIGIN_OURS || o->origin == ORIGIN_SEED) && !o->is_secret;
+}
+
+bool
+option_has_file(const Option *o)
+{
+    return o->is_secret && o->origin != ORIGIN_FOREIGN;
 }
 
 void
@@ -119,7 +169,9 @@ option_variable(const Option *o, char to[OPTION_NAME_BYTES])
 {
     char *at;
 
-    snprintf(to, OPTION_NAME_BYTES, "%s%s", o->origin == ORIGIN_SEED ? "" : "ROWFERRY_", o->name);
+    bool is_ours = o->origin == ORIGIN_OURS || o->origin == ORIGIN_VARIABLE;
+
+    snprintf(to, OPTION_NAME_BYTES, "%s%s", is_ours ? "ROWFERRY_" : "", o->name);
     for (at = to; *at; at++)
         if (*at >= 'a' && *at <= 'z')
             *at = (char)(*at - 0x20);
@@ -245,12 +297,16 @@ static bool
 set_text(const Option *o, const char **field, const char *text, Arena *arena, bool *fits, Err *e)
 {
     const Rule *rule = rule_of(o);
+    const char *known;
+    Words words;
 
     if (strcmp(o->name, "loglevel") == 0)
         text = level_name(text) ? level_name(text) : text;
+    split_words(rule->words, &words);
+    known = find_word(&words, text);
     /* A word may be left out where the default is none. */
-    *fits = !rule->words || has_word(rule->words, text) || (!*text && !*o->preset);
-    return (*field = arena_text(arena, text, e));
+    *fits = !rule->words || known || (!*text && !*o->preset);
+    return (*field = arena_text(arena, known ? known : text, e));
 }
 
 static bool
@@ -308,6 +364,8 @@ option_set(const Option *o, Config *config, const char *text, bool add, const ch
     const Rule *rule = rule_of(o);
     size_t bytes = strnlen(text, OPTION_TEXT_BYTES_MAX + 1);
     char shown[65];
+    const char *nearest;
+    Words words;
     Buf expected;
     bool fits;
 
@@ -326,10 +384,13 @@ option_set(const Option *o, Config *config, const char *text, bool add, const ch
     expected = buf_new(ERR_TEXT_BYTES);
     option_expected(o, &expected);
     text_copy(shown, sizeof shown, text);
+    split_words(rule->words, &words);
+    nearest = text_nearest(shown, words.word);
     if (o->is_secret)
         fail(e, CONFIG_INVALID, "%s: expected %s", place, expected.data);
     else
-        fail(e, CONFIG_INVALID, "%s: expected %s, got \"%s\"", place, expected.data, shown);
+        fail(e, CONFIG_INVALID, "%s: expected %s, got \"%s\"%s%s%s", place, expected.data, shown,
+            nearest ? "; did you mean " : "", nearest ? nearest : "", nearest ? "?" : "");
     buf_free(&expected);
     return false;
 }

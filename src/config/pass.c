@@ -11,10 +11,10 @@ enum { VALUE_BYTES_MAX = 64 << 10, ENVIRONMENT_MAX = 256 };
 /* Of the secrets a child only needs what opens the storage: it signs nothing, has no queue, and of
  * the sources it learns the one of its run, with that run (security.md 6). */
 static bool
-goes_to_child(const Option *o)
+goes_to_child(const Option *o, const Config *config)
 {
-    return !o->is_secret || strcmp(o->name, "s3_access_key") == 0 ||
-           strcmp(o->name, "s3_secret_key") == 0;
+    return !o->is_secret ||
+           (*config->s3_bucket && (text_starts(o->name, "s3_") || text_starts(o->name, "aws_")));
 }
 
 static json_t *
@@ -25,7 +25,7 @@ options_to_json(const Config *config)
     for (const Option *o = options; object && o < options + OPTIONS; o++) {
         Buf text = buf_new(VALUE_BYTES_MAX);
 
-        if (goes_to_child(o)) {
+        if (goes_to_child(o, config)) {
             option_print(o, config, &text);
             if (text.failed ||
                 json_object_set_new(object, o->name, json_stringn(text.data, text.bytes)) != 0) {
@@ -52,7 +52,7 @@ read_options(const json_t *object, Config *config, Origins *origins, Arena *aren
     for (const Option *o = options; o < options + OPTIONS; o++) {
         const char *text = json_text_or(object, o->name, NULL);
 
-        if (!text && goes_to_child(o))
+        if (!text && !o->is_secret)
             return fail(e, CONFIG_INVALID, "%s was not handed over", o->name);
         if (!option_set(o, config, text ? text : o->preset, false, o->name, arena, e))
             return false;

@@ -6,7 +6,7 @@
 #include "config/config_in.h"
 #include "net/url.h"
 
-enum { VALUE_BYTES_MAX = 64 << 10, COLUMN_NAME = 24, COLUMN_VALUE = 32 };
+enum { VALUE_BYTES_MAX = 64 << 10, COLUMN_NAME = 40, COLUMN_VALUE = 32 };
 
 static bool
 is_empty_secret(const Option *o, const Config *config)
@@ -162,14 +162,15 @@ config_help(const char *role, Buf *to)
     for (const Option *o = options; o < options + OPTIONS; o++) {
         char name[OPTION_NAME_BYTES];
 
-        if (!(o->roles & roles) || option_has_flag(o))
+        if (!(o->roles & roles) || option_has_flag(o) || o->origin == ORIGIN_FOREIGN)
             continue;
         option_variable(o, name);
         buf_printf(to, "      %-28s %s", name, o->help);
         buf_printf(to, *o->preset ? " [%s]\n" : "%s\n", o->preset);
     }
     buf_text(to, "\nA flag comes before a variable (ROWFERRY_ and the flag's name in capitals), a "
-                 "variable before the file.\nA secret may stand in a file: NAME_FILE=PATH.\n");
+                 "variable before the file.\nA secret may stand in a file: NAME_FILE=PATH. The S3 "
+                 "storage also goes by AWS_… variables: docs/s3.md.\n");
 }
 
 bool

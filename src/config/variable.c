@@ -23,14 +23,17 @@ static struct {
 static size_t hidden_count;
 static Arena *hidden_arena;
 
-/* Names that others gave the same thing; ours come first. */
+/* Names that others gave the same thing, in this order. Ours come first, wherever they stand: in a
+ * variable or in the file. */
 static const struct {
     const char *option, *variable;
 } aliases[] = {
-    {"s3_access_key", "AWS_ACCESS_KEY_ID"},
-    {"s3_secret_key", "AWS_SECRET_ACCESS_KEY"},
     {"s3_region", "AWS_REGION"},
     {"s3_region", "AWS_DEFAULT_REGION"},
+    {"s3_endpoint", "AWS_ENDPOINT_URL_S3"},
+    {"s3_endpoint", "AWS_ENDPOINT_URL"},
+    {"s3_ca_file", "AWS_CA_BUNDLE"},
+    {"aws_endpoint_url_sts", "AWS_ENDPOINT_URL"},
 };
 
 const char *
@@ -76,9 +79,6 @@ config_hide_secrets(void)
             continue;
         option_variable(o, name);
         hide(name);
-        for (size_t i = 0; i < sizeof aliases / sizeof aliases[0]; i++)
-            if (strcmp(aliases[i].option, o->name) == 0)
-                hide(aliases[i].variable);
     }
 }
 
@@ -213,9 +213,10 @@ set_from_credential(const Option *o, Config *config, Origins *origins, Arena *ar
     return set_from_file(o, FROM_CREDENTIAL, path, o->name, config, origins, arena, e);
 }
 
-/* The variable that says this option, and what it says; NULL if none does. */
+/* The variable that says this option, and what it says; NULL if none does. `is_said`: the file says
+ * it already. */
 static const char *
-find_variable(const Option *o, char name[OPTION_NAME_BYTES])
+find_variable(const Option *o, bool is_said, char name[OPTION_NAME_BYTES])
 {
     const char *value;
 
@@ -224,7 +225,7 @@ find_variable(const Option *o, char name[OPTION_NAME_BYTES])
     /* Kubernetes tells of a service named "rowferry" this way; it is not meant for us. */
     if (value && strcmp(o->name, "port") == 0 && text_starts(value, "tcp://"))
         return NULL;
-    for (size_t i = 0; !value && i < sizeof aliases / sizeof aliases[0]; i++)
+    for (size_t i = 0; !value && !is_said && i < sizeof aliases / sizeof aliases[0]; i++)
         if (strcmp(aliases[i].option, o->name) == 0 && (value = variable(aliases[i].variable)))
             text_copy(name, OPTION_NAME_BYTES, aliases[i].variable);
     return value;
@@ -234,12 +235,13 @@ static bool
 load_one(const Option *o, Config *config, Origins *origins, Arena *arena, Err *e)
 {
     char name[OPTION_NAME_BYTES], file_name[OPTION_NAME_BYTES + 8];
-    const char *value = find_variable(o, name), *path = NULL;
+    bool is_said = origins->option[o - options].from == FROM_FILE;
+    const char *value = find_variable(o, is_said, name), *path = NULL;
 
     /* A supervisor says in a variable what it read from a flag; there empty is a word, too. */
     if (!value && config->supervisor && getenv(name))
         value = "";
-    if (o->is_secret) {
+    if (option_has_file(o)) {
         char own[OPTION_NAME_BYTES];
 
         option_variable(o, own);

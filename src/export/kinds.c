@@ -112,6 +112,80 @@ kinds_source_spec(const ConfigSource *source)
     };
 }
 
+/* Whose keys: a pair from one family of names, ours first (s3.md 12.1). A token of the other family
+ * belongs to the other pair. */
+static void
+take_keys(const Config *config, S3Spec *spec)
+{
+    spec->access_key = spec->secret_key = spec->session_token = spec->access_key_name = "";
+    if (config->s3_anonymous)
+        return;
+    if (*config->s3_access_key) {
+        spec->access_key = config->s3_access_key;
+        spec->secret_key = config->s3_secret_key;
+        spec->session_token = config->s3_session_token;
+        spec->access_key_name = "S3_ACCESS_KEY";
+    } else if (*config->aws_access_key_id) {
+        spec->access_key = config->aws_access_key_id;
+        spec->secret_key = config->aws_secret_access_key;
+        spec->session_token = config->aws_session_token;
+        spec->access_key_name = "AWS_ACCESS_KEY_ID";
+    }
+}
+
+static S3Spec
+s3_spec(const Config *config, bool signs)
+{
+    S3Spec spec = {
+        .bucket = config->s3_bucket,
+        .region = config->s3_region,
+        .endpoint = config->s3_endpoint,
+        .public_endpoint = config->s3_public_endpoint,
+        .style = config->s3_style,
+        .dualstack = config->aws_use_dualstack_endpoint,
+        .fips = config->aws_use_fips_endpoint,
+        .sign_access_key = signs ? config->sign_access_key : "",
+        .sign_secret_key = signs ? config->sign_secret_key : "",
+        .anonymous = config->s3_anonymous,
+        .profile = config->aws_profile,
+        .config_file = config->aws_config_file,
+        .credentials_file = config->aws_shared_credentials_file,
+        .role_arn = config->aws_role_arn,
+        .role_session_name = config->aws_role_session_name,
+        .web_identity_token_file = config->aws_web_identity_token_file,
+        .sts_endpoint = config->aws_endpoint_url_sts,
+        .container_relative_uri = config->aws_container_credentials_relative_uri,
+        .container_full_uri = config->aws_container_credentials_full_uri,
+        .container_token = config->aws_container_authorization_token,
+        .container_token_file = config->aws_container_authorization_token_file,
+        .metadata_disabled = config->aws_ec2_metadata_disabled,
+        .metadata_endpoint = config->aws_ec2_metadata_service_endpoint,
+        .metadata_mode = config->aws_ec2_metadata_service_endpoint_mode,
+        .part_bytes = config->s3_part_bytes,
+        .memory_bytes = config->s3_memory_bytes,
+        .parallel = (unsigned)config->s3_parallel,
+        .parts_max = (unsigned)config->s3_max_parts,
+        .tries = (unsigned)config->s3_tries,
+        .payload = config->s3_payload,
+        .checksum = config->s3_checksum,
+        .etag = config->s3_etag,
+        .conditional = config->s3_conditional,
+        .sse = strcmp(config->s3_sse, "none") == 0 ? "" : config->s3_sse,
+        .sse_kms_key_id = config->s3_sse_kms_key_id,
+        .storage_class = config->s3_storage_class,
+        .bucket_owner = config->s3_bucket_owner,
+        .tags = config->s3_tags,
+        .ca_file = config->s3_ca_file,
+        .connect_timeout_ms = config->s3_connect_timeout_ms,
+        .idle_timeout_ms = config->s3_idle_timeout_ms,
+        .list_version = (unsigned)config->s3_list_version,
+        .url_encode = config->s3_url_encode,
+    };
+
+    take_keys(config, &spec);
+    return spec;
+}
+
 StorageSpec
 kinds_storage_spec(const Config *config, bool signs)
 {
@@ -120,6 +194,8 @@ kinds_storage_spec(const Config *config, bool signs)
         .bytes_max = (int64_t)FILE_BYTES_MAX_GIB << 30,
     };
 
+    if (*config->s3_bucket)
+        spec.s3 = s3_spec(config, signs);
     for (unsigned i = 0; signs && i < config->url_secret_keys && i < STORAGE_URL_KEYS_MAX; i++)
         spec.url_secret[spec.url_secrets++] = config->url_secret_key[i];
     return spec;

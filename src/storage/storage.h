@@ -24,6 +24,7 @@ typedef struct {
     const char *style;                      /* "auto", "path", "virtual" */
     bool dualstack, fips;                   /* of AWS's own endpoints */
     const char *access_key, *secret_key, *session_token;
+    const char *access_key_name; /* where it was given: "S3_ACCESS_KEY", "AWS_ACCESS_KEY_ID" */
     const char *sign_access_key, *sign_secret_key; /* for links only */
     bool anonymous;                                /* requests are not signed */
 

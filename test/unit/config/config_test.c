@@ -251,6 +251,42 @@ test_file_refused(void **state)
         {"sources:\n  graph: {url: 'sqlite:x'}\ngraph_db_url: 'sqlite:y'\n", "exclude each other"},
         {"redis_url: a\nredis_url_file: b\n", "exclude each other"},
         {"s3_access_key: a\n", "s3_secret_key is missing"},
+        {"sign_secret_key: a\n", "sign_access_key is missing"},
+        {"s3_session_token: a\n", "bad.yaml:1: s3_session_token: goes with s3_access_key"},
+        {"s3_access_key: a\ns3_secret_key: 'b '\n", "s3_secret_key: begins or ends with a blank"},
+        {"s3_access_key: 'a b'\ns3_secret_key: b\n", "bad.yaml:1: s3_access_key: expected a key"},
+        {"s3_access_key: a\ns3_secret_key: b\ns3_anonymous: on\n", "s3_anonymous: is on"},
+        {"s3_bucket: s3://b\n", "bad.yaml:1: s3_bucket: expected the bucket's name alone"},
+        {"s3_bucket: b/c\n", "s3_bucket: expected the bucket's name alone"},
+        {"s3_region: 'eu central'\n", "s3_region: expected the name of a region"},
+        {"s3_region: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\n", "at most 32"},
+        {"s3_endpoint: minio:9000\n", "bad.yaml:1: s3_endpoint: expected a URL like http"},
+        {"s3_endpoint: 's3://b'\n", "s3_endpoint: expected a URL like http"},
+        {"s3_public_endpoint: 'https://u:p@h'\n", "s3_public_endpoint: expected a URL"},
+        {"s3_style: pathh\n",
+            "expected one of auto, path, virtual, got \"pathh\"; did you mean path?"},
+        {"s3_checksum: crc64\n", "expected one of auto, none, crc32c, crc64nvme"},
+        {"s3_part: 4MiB\n", "s3_part: expected a size like 64MiB from 5MiB to 5GiB"},
+        {"s3_parallel: 65\n", "from 1 to 64"},
+        {"s3_max_parts: 10001\n", "from 1 to 10000"},
+        {"s3_tries: 0\n", "from 1 to 20"},
+        {"s3_list_version: 3\n", "expected one of 1, 2"},
+        {"s3_sse: aws:kmss\n", "did you mean aws:kms?"},
+        {"s3_sse_kms_key_id: k\n", "s3_sse_kms_key_id: goes with s3_sse aws:kms"},
+        {"s3_storage_class: GLACIER\n", "s3_storage_class: what lies in GLACIER"},
+        {"s3_bucket_owner: '12345'\n", "s3_bucket_owner: expected an account's 12 digits"},
+        {"s3_payload: unsigned\ns3_endpoint: 'http://minio:9000'\n",
+            "bad.yaml:1: s3_payload: unsigned only over https"},
+        {"s3_payload: unsigned\ns3_endpoint: 'http://127.example.com'\n",
+            "s3_payload: unsigned only"},
+        {"s3_payload: unsigned\ns3_checksum: none\n", "s3_payload: unsigned needs a checksum"},
+        {"s3_bucket: b\ns3_ca_file: /no/such\n", "s3_ca_file: cannot read /no/such"},
+        {"s3_bucket: b\ns3_memory: 12MiB\n", "s3_part: 2 parts must be within s3_memory"},
+        {"s3_bucket: b\ns3_memory: 240MiB\n", "s3_memory: with 32MiB for all else"},
+        {"s3_bucket: b\ntask_memory_limit: 40MiB\n", "s3_part: 2 parts must be within"},
+        {"s3_bucket: b\naws_access_key_id: a\n", "aws_secret_access_key is missing"},
+        {"aws_role_session_name: 'a b'\n", "aws_role_session_name: expected 2 to 64"},
+        {"aws_container_authorization_token: a\naws_access_key_id_file: b\n", "unknown key"},
         {"public_url: ftp://x\n", "public_url: expected a URL"},
         {"public_url: https://u:p@x\n", "public_url: expected a URL"},
         {"accepted_status: 201\n", "expected one of 200, 202"},
@@ -464,7 +500,7 @@ static void
 test_child_secrets(void **state)
 {
     static const char *const kept_back[] = {"ring-of-links", "queue-word", "graph-word",
-        "scale-word", "shop-word", "postgresql:", NULL};
+        "signing-word", "scale-word", "shop-word", "postgresql:", NULL};
     const char *path = write_file("c.yaml",
         "sources: {shop: {url: 'postgresql://db.example/s', user: u, password: shop-word}}\n",
         0600);
@@ -481,8 +517,11 @@ test_child_secrets(void **state)
     setenv("GRAPH_DB_USER", "graph-user", 1);
     setenv("GRAPH_DB_PASSWORD", "graph-word", 1);
     setenv("TIMESCALE_URL", "postgresql://t:scale-word@t.example/t", 1);
+    setenv("S3_BUCKET", "b", 1);
     setenv("S3_ACCESS_KEY", "AKIA", 1);
     setenv("S3_SECRET_KEY", "storage-word", 1);
+    setenv("ROWFERRY_SIGN_ACCESS_KEY", "AKIS", 1);
+    setenv("ROWFERRY_SIGN_SECRET_KEY", "signing-word", 1);
     c = must_load("");
     assert_non_null(json = config_to_json(c));
     assert_non_null(text = json_dumps(json, 0));
@@ -497,6 +536,114 @@ test_child_secrets(void **state)
         fail_msg("%s", err_root(&e));
     assert_string_equal(again->s3_secret_key, "storage-word");
     assert_int_equal(again->sources, 0);
+}
+
+/* Without a bucket no child has to do with keys that other programs left in our environment. */
+static void
+test_child_without_bucket(void **state)
+{
+    const Config *c, *again;
+    Err e = {0};
+    json_t *json;
+    char *text;
+
+    (void)state;
+    setenv("AWS_ACCESS_KEY_ID", "AKIA", 1);
+    setenv("AWS_SECRET_ACCESS_KEY", "foreign-word", 1);
+    c = must_load("");
+    assert_string_equal(c->aws_secret_access_key, "foreign-word");
+    assert_non_null(json = config_to_json(c));
+    assert_non_null(text = json_dumps(json, 0));
+    assert_null(strstr(text, "foreign-word"));
+    free(text);
+    again = config_from_json(json, arena, &e);
+    json_decref(json);
+    if (!again)
+        fail_msg("%s", err_root(&e));
+}
+
+/* Names of other programs: ours come first, in a variable or in the file; keys go by family. */
+static void
+test_foreign_names(void **state)
+{
+    const Config *c;
+    ConfigArgs args;
+    Err e = {0};
+
+    (void)state;
+    setenv("S3_BUCKET", "b", 1);
+    setenv("AWS_DEFAULT_REGION", "eu-west-1", 1);
+    setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1/", 1);
+    setenv("AWS_EC2_METADATA_DISABLED", "TRUE", 1);
+    setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE", "ipv6", 1);
+    c = must_load("");
+    assert_string_equal(c->s3_region, "eu-west-1");
+    assert_string_equal(c->s3_endpoint, "http://127.0.0.1:1");
+    assert_string_equal(c->aws_endpoint_url_sts, "http://127.0.0.1:1");
+    assert_true(c->aws_ec2_metadata_disabled);
+    assert_string_equal(c->aws_ec2_metadata_service_endpoint_mode, "IPv6");
+
+    setenv("AWS_REGION", "eu-west-2", 1);
+    setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:2", 1);
+    c = must_load("");
+    assert_string_equal(c->s3_region, "eu-west-2");
+    assert_string_equal(c->s3_endpoint, "http://127.0.0.1:2");
+
+    setenv("ROWFERRY_CONFIG", write_file("c.yaml", "s3_region: eu-west-3\n", 0600), 1);
+    assert_string_equal(must_load("")->s3_region, "eu-west-3");
+    setenv("S3_REGION", "eu-west-4", 1);
+    assert_string_equal(must_load("")->s3_region, "eu-west-4");
+
+    /* One half of each is no pair; a whole pair of ours asks nothing of theirs. */
+    setenv("S3_ACCESS_KEY", "ours", 1);
+    setenv("AWS_SECRET_ACCESS_KEY", "theirs", 1);
+    assert_null(load("", false, &args, &e));
+    assert_non_null(strstr(err_root(&e), "s3_secret_key is missing"));
+    setenv("S3_SECRET_KEY", "secret", 1);
+    must_load("");
+    unsetenv("S3_ACCESS_KEY");
+    unsetenv("S3_SECRET_KEY");
+    e = (Err){0};
+    assert_null(load("", false, &args, &e));
+    assert_non_null(strstr(err_root(&e), "aws_access_key_id is missing"));
+}
+
+/* Somebody forgot the bucket; what other programs left here is no such sign. */
+static void
+test_no_bucket(void **state)
+{
+    const Config *c;
+
+    (void)state;
+    setenv("AWS_REGION", "eu-west-1", 1);
+    setenv("AWS_ACCESS_KEY_ID", "half", 1);
+    assert_null(config_warning(must_load(""), 0));
+    setenv("ROWFERRY_S3_PART", "16MiB", 1);
+    c = must_load("");
+    assert_non_null(config_warning(c, 0));
+    assert_non_null(strstr(config_warning(c, 0), "s3_part is set, but S3_BUCKET is not"));
+}
+
+/* Parts are inside of what an export may use. */
+static void
+test_s3_memory(void **state)
+{
+    static const struct {
+        const char *flags, *part;
+        uint64_t memory_mib;
+    } cases[] = {
+        {"", "8MiB", 64},
+        {"--task-memory-limit 80MiB", "8MiB", 48},
+        {"--task-memory-limit 48MiB", "8MiB", 16},
+        {"", "64MiB", 128},
+    };
+
+    (void)state;
+    setenv("S3_BUCKET", "b", 1);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        setenv("ROWFERRY_S3_PART", cases[i].part, 1);
+        assert_int_equal(must_load(cases[i].flags)->s3_memory_bytes, cases[i].memory_mib << 20);
+    }
 }
 
 static void
@@ -575,7 +722,8 @@ main(void)
         EACH(test_defaults), EACH(test_flags), EACH(test_precedence), EACH(test_flags_refused),
         EACH(test_file_refused), EACH(test_all_problems), EACH(test_credentials_folder),
         EACH(test_sources), EACH(test_client_rest), EACH(test_handing_on), EACH(test_child_secrets),
-        EACH(test_prepare_data), EACH(test_first_starts_race),
+        EACH(test_child_without_bucket), EACH(test_foreign_names), EACH(test_no_bucket),
+        EACH(test_s3_memory), EACH(test_prepare_data), EACH(test_first_starts_race),
         EACH(test_secrets), /* the last: what it hides stays known */
     };
 

@@ -201,6 +201,7 @@ test_specs(void **state)
     static const char *const ring[] = {"new", "old"};
     const Config config = {.data_dir = "/d",
         .files_dir = "/d/files",
+        .s3_bucket = "",
         .url_secret_key = ring,
         .url_secret_keys = 2,
         .queue_limit = 5};
