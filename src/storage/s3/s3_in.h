@@ -248,11 +248,19 @@ bool fault_fail(S3Class class, const S3Outcome *outcome, const char *operation, 
 
 typedef enum { CHECKSUM_NONE, CHECKSUM_CRC32C, CHECKSUM_CRC64NVME } ChecksumKind;
 
-/* Continues `so_far` (0 at first). Check values of "123456789": e3069283, ae8b14860a799888. */
+enum { CHECKSUM_TEXT_BYTES = 16 };
+
+/* Continues `so_far` (0 at first). Check values of "123456789": e3069283, ae8b14860a799888. None of
+ * these but the names takes CHECKSUM_NONE. Any thread. */
 uint64_t checksum_update(ChecksumKind kind, uint64_t so_far, const void *data, size_t bytes);
-void
-checksum_text(ChecksumKind kind, uint64_t sum, char to[16]); /* base64 of the big-endian bytes */
-const char *checksum_name(ChecksumKind kind); /* "CRC32C"; header x-amz-checksum-crc32c */
+
+/* The same, whatever the processor can: for tests. */
+uint64_t checksum_by_table(ChecksumKind kind, uint64_t so_far, const void *data, size_t bytes);
+
+/* Base64 of the big-endian bytes, with a NUL. */
+void checksum_text(ChecksumKind kind, uint64_t sum, char to[CHECKSUM_TEXT_BYTES]);
+const char *checksum_name(ChecksumKind kind);   /* "CRC32C"; NULL of CHECKSUM_NONE */
+const char *checksum_header(ChecksumKind kind); /* "x-amz-checksum-crc32c"; NULL likewise */
 
 /* --- client.c: requests on their way --- */
 
