@@ -65,6 +65,7 @@ static const size_t spec_texts[] = {
     offsetof(S3Spec, access_key),
     offsetof(S3Spec, secret_key),
     offsetof(S3Spec, session_token),
+    offsetof(S3Spec, access_key_name),
     offsetof(S3Spec, profile),
     offsetof(S3Spec, config_file),
     offsetof(S3Spec, credentials_file),
@@ -136,7 +137,7 @@ make_plan(const S3Spec *spec, Plan *plan, Err *e)
         return false;
     if (is_set) {
         plan->kind = SOURCE_KEYS;
-        return text_copy(plan->name, sizeof plan->name, "S3_ACCESS_KEY");
+        return text_copy(plan->name, sizeof plan->name, spec->access_key_name);
     }
     return fail(e, CONFIG_INVALID,
         "no credentials for the storage: set S3_ACCESS_KEY and "
@@ -467,11 +468,10 @@ credentials_get(Credentials *c, int64_t wait_ms, S3Keys *keys, Err *e)
 }
 
 void
-credentials_ended(Credentials *c, const char *access_key, const char *token)
+credentials_ended(Credentials *c, const char *access_key)
 {
     pthread_mutex_lock(&c->lock);
-    if (!c->is_fixed && c->has_keys && strcmp(c->keys.access_key, access_key) == 0 &&
-        strcmp(c->keys.token, token) == 0) {
+    if (!c->is_fixed && c->has_keys && strcmp(c->keys.access_key, access_key) == 0) {
         c->is_refused = true;
         c->next_ms = c->asked_ms ? c->asked_ms + APART_MS : 0;
     }
