@@ -88,7 +88,7 @@ typedef struct {
     bool owner_is_gone; /* its process does not exist any more (embedded only) */
 
     const char *owner;  /* node name; NULL: none */
-    const char *key;    /* of the object; NULL until prepared */
+    const char *key;    /* of the object, or of an upload that was told; NULL before */
     const char *upload; /* id of an upload that may be open; NULL */
     const char *sealed; /* storage.h; NULL until prepared */
     const char *sha256;
@@ -177,7 +177,7 @@ typedef struct {
 typedef enum {
     QUEUE_RENEW,         /* lease only */
     QUEUE_PROGRESS,      /* stage, progress, rows, bytes, rows_estimated, peak; renews too */
-    QUEUE_UPLOAD,        /* `upload` is open */
+    QUEUE_UPLOAD,        /* `upload` is open, and is to become the object `key` */
     QUEUE_PREPARE,       /* RUNNING -> PREPARED: key, sealed, rows, bytes, sha256 */
     QUEUE_UNPREPARE,     /* PREPARED -> RUNNING, same epoch: what was sealed is gone */
     QUEUE_COMPLETE,      /* PREPARED -> COMPLETED: result, retain */
@@ -195,7 +195,7 @@ typedef enum {
     QUEUE_WRITTEN,
     QUEUE_NOT_MINE,     /* the epoch is over, or the phase does not allow it: void */
     QUEUE_CANCEL_ASKED, /* PREPARE, RETRY, GIVE_BACK: not written, for it is to be cancelled */
-    QUEUE_KEY_TAKEN,    /* PREPARE: not written, for another record has this key */
+    QUEUE_KEY_TAKEN,    /* UPLOAD, PREPARE: not written, for another record has this key */
 } QueueVerdict;
 
 typedef struct {
@@ -296,6 +296,7 @@ typedef struct {
 
     /* Reads. EXPORT_NOT_FOUND when there is none. */
     bool (*find)(Queue *q, const char *id, Arena *arena, QueueRecord *record, Err *e);
+    /* Of this object, or whose upload, open or ended, was told under this key. */
     bool (*find_key)(Queue *q, const char *key, Arena *arena, QueueRecord *record, Err *e);
     bool (*visit)(Queue *q, const QueueFilter *filter, QueueVisit *visit, void *with, Err *e);
     bool (*count)(Queue *q, QueueCounts *counts, Err *e);

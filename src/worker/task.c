@@ -299,7 +299,7 @@ task_upload(Worker *w, Task *t, const json_t *frame)
     if (t->stops || t->lost || t->step != STEP_RUNS)
         return;
     if (upload)
-        set_write(t, (QueueWrite){.op = QUEUE_UPLOAD, .upload = upload});
+        set_write(t, (QueueWrite){.op = QUEUE_UPLOAD, .upload = upload, .key = t->record.key});
     else
         stop(w, t, e.code, "");
 }
@@ -530,6 +530,10 @@ task_written(Worker *w, Task *t, const QueueWrite *write)
     if (write->verdict == QUEUE_CANCEL_ASKED) { /* it was to be tried again */
         t->record.cancel_us = time_wall_us();
         task_end_with(w, t, ERR_CANCELLED, "it was cancelled while it was to be tried again");
+        return;
+    }
+    if (write->verdict == QUEUE_KEY_TAKEN) {
+        stop(w, t, ERR_EXISTS, "");
         return;
     }
     if (write->verdict != QUEUE_WRITTEN) {

@@ -36,6 +36,48 @@ test_keys(void **state)
     assert_int_equal(got.progress, 100);
 }
 
+/* Whose upload it is can be asked by its key from the moment it is told, and after its task has
+ * ended or waits again. */
+static void
+test_key_of_an_upload(void **state)
+{
+    static const struct {
+        QueueWriteOp op;
+        QueuePhase phase;
+        bool prepared; /* first */
+    } ends[] = {{QUEUE_FAIL, QUEUE_FAILED, false}, {QUEUE_CANCELLED_NOW, QUEUE_CANCELLED, false},
+        {QUEUE_UNPREPARE, QUEUE_RUNNING, true}, {QUEUE_FAIL, QUEUE_FAILED, true},
+        {QUEUE_COMPLETE, QUEUE_COMPLETED, true},
+        {QUEUE_RETRY, QUEUE_QUEUED, false}}; /* the last one: it can be taken again */
+    Bench *b = *state;
+    QueueRecord got = bench_bring(b->q, "plain", QUEUE_PREPARED, b->arena);
+    Err e = {0};
+
+    /* Without an upload there is nothing to ask for. */
+    bench_must_write(b->q, QUEUE_FAIL, &got);
+    assert_false(bench->kind->find_key(b->q, "plain", b->arena, &got, &e));
+    err_clear(&e);
+    for (size_t i = 0; i < COUNT(ends); i++) {
+        char id[16];
+        QueueRecord r;
+
+        snprintf(id, sizeof id, "u%zu", i);
+        r = bench_bring(b->q, id, QUEUE_RUNNING, b->arena);
+        assert_false(bench->kind->find_key(b->q, id, b->arena, &got, &e));
+        err_clear(&e);
+        bench_must_write(b->q, QUEUE_UPLOAD, &r);
+        bench_must(bench->kind->find_key(b->q, id, b->arena, &got, &e), "find_key", &e);
+        assert_string_equal(got.id, id);
+        assert_string_equal(got.upload, "up-1");
+        if (ends[i].prepared)
+            bench_must_write(b->q, QUEUE_PREPARE, &r);
+        bench_must_write(b->q, ends[i].op, &r);
+        bench_must(bench->kind->find_key(b->q, id, b->arena, &got, &e), "find_key", &e);
+        assert_string_equal(got.id, id);
+        assert_int_equal(got.phase, ends[i].phase);
+    }
+}
+
 /* A key has one owner; who wants it too is told, and nobody else in its group notices. */
 static void
 test_key_is_taken(void **state)
@@ -46,11 +88,12 @@ test_key_is_taken(void **state)
     QueueRecord third = bench_bring(b->q, "y", QUEUE_RUNNING, b->arena);
     const QueueTotal total = {"taken", 1, false};
     QueueWrite write[] = {bench_write_of(QUEUE_PROGRESS, &third),
-        bench_write_of(QUEUE_PREPARE, &second), bench_write_of(QUEUE_PREPARE, &third)};
-    const QueueVerdict want[] = {QUEUE_WRITTEN, QUEUE_KEY_TAKEN, QUEUE_WRITTEN};
+        bench_write_of(QUEUE_PREPARE, &second), bench_write_of(QUEUE_UPLOAD, &second),
+        bench_write_of(QUEUE_PREPARE, &third)};
+    const QueueVerdict want[] = {QUEUE_WRITTEN, QUEUE_KEY_TAKEN, QUEUE_KEY_TAKEN, QUEUE_WRITTEN};
     Err e = {0};
 
-    write[1].key = "k";
+    write[1].key = write[2].key = "k";
     write[1].total = &total;
     write[1].totals = 1;
     write[1].attempt_entry = "{}";
@@ -348,6 +391,7 @@ check_the_rest(void)
 {
     const struct CMUnitTest tests[] = {
         CHECK(test_keys),
+        CHECK(test_key_of_an_upload),
         CHECK(test_key_is_taken),
         CHECK(test_purge),
         CHECK(test_totals),

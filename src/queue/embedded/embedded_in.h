@@ -28,6 +28,10 @@
     EMBEDDED_COLUMNS(RECORD_COLUMN)                                                                \
     "phase, stage, lease_until_ms, lease_scope, owner_pid, owner_born"
 
+/* What was uploaded under a key may still be there when the task has none any more: then the key
+ * tells whose it was. */
+#define KEY_OF_UPLOAD "CASE WHEN upload IS NOT NULL THEN key END"
+
 /* X(id, sql): every statement, prepared when it is first needed. */
 #define EMBEDDED_STATEMENTS(X)                                                                     \
     X(BEGIN, "BEGIN IMMEDIATE")                                                                    \
@@ -93,15 +97,16 @@
         " last_row_us = CASE WHEN last_row_us = 0 AND ?5 >= 3 THEN ?4 ELSE last_row_us END"        \
         " WHERE seq = ?1")                                                                         \
     X(UPLOAD,                                                                                      \
-        "UPDATE task SET lease_until_ms = ?2, lease_scope = ?3, heartbeat_us = ?4, upload = ?5"    \
-        " WHERE seq = ?1")                                                                         \
+        "UPDATE task SET lease_until_ms = ?2, lease_scope = ?3, heartbeat_us = ?4, upload = ?5,"   \
+        " key = ?6 WHERE seq = ?1")                                                                \
     X(PREPARE,                                                                                     \
         "UPDATE task SET phase = 2, stage = 3, progress = max(progress, 70), key = ?5,"            \
         " sealed = ?6, rows = ?7, bytes = ?8, sha256 = ?9, peak_bytes = max(peak_bytes, ?10),"     \
         " first_row_us = CASE first_row_us WHEN 0 THEN ?4 ELSE first_row_us END,"                  \
         " last_row_us = CASE last_row_us WHEN 0 THEN ?4 ELSE last_row_us END,"                     \
         " lease_until_ms = ?2, lease_scope = ?3, heartbeat_us = ?4 WHERE seq = ?1")                \
-    X(UNPREPARE, "UPDATE task SET phase = 1, sealed = NULL, key = NULL, sha256 = NULL,"            \
+    X(UNPREPARE, "UPDATE task SET phase = 1, sealed = NULL, sha256 = NULL,"                        \
+                 " key = " KEY_OF_UPLOAD ","                                                       \
                  " lease_until_ms = ?2, lease_scope = ?3, heartbeat_us = ?4 WHERE seq = ?1")       \
     X(COMPLETE,                                                                                    \
         "UPDATE task SET phase = 3, progress = 100, ended_us = ?2, result = ?3, retain_us = ?4,"   \
@@ -111,7 +116,7 @@
         "UPDATE task SET phase = 0, ready = ?2, available_us = ?3, attempt = attempt - ?4,"        \
         " give_backs = give_backs + ?4, memory_limits = memory_limits + ?5,"                       \
         " error_code = coalesce(?6, error_code), error_detail = coalesce(?7, error_detail),"       \
-        " owner = NULL, sealed = NULL, key = NULL, sha256 = NULL, first_row_us = 0,"               \
+        " owner = NULL, sealed = NULL, key = " KEY_OF_UPLOAD ", sha256 = NULL, first_row_us = 0,"  \
         " last_row_us = 0, rows = 0, bytes = 0, heartbeat_us = ?8 WHERE seq = ?1")                 \
     X(RELEASE, "UPDATE task SET lease_scope = NULL, owner = NULL, available_us = ?2, attempt = "   \
                "attempt + ?3,"                                                                     \
@@ -120,7 +125,8 @@
     X(END,                                                                                         \
         "UPDATE task SET phase = ?2, ended_us = ?3, error_code = ?4, error = ?5,"                  \
         " error_detail = ?6, stage = ?7, rows = ?8, owner = NULL, upload = NULL, sealed = NULL,"   \
-        " key = NULL, sha256 = NULL, peak_bytes = max(peak_bytes, ?9) WHERE seq = ?1")             \
+        " key = " KEY_OF_UPLOAD                                                                    \
+        ", sha256 = NULL, peak_bytes = max(peak_bytes, ?9) WHERE seq = ?1")                        \
     X(ATTEMPT, "UPDATE task SET attempts = CASE WHEN attempts IS NULL THEN '[' || ?2 || ']'"       \
                " ELSE substr(attempts, 1, length(attempts) - 1) || ',' || ?2 || ']' END"           \
                " WHERE seq = ?1")                                                                  \

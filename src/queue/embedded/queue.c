@@ -629,7 +629,8 @@ write_op(Embedded *q, const QueueWrite *w, const Look *is, Err *e)
             (int64_t)w->stage, (int64_t)w->progress, (int64_t)w->rows, (int64_t)w->bytes,
             w->rows_estimated, (int64_t)w->peak_bytes);
     case QUEUE_UPLOAD:
-        return run(q, STATEMENT_UPLOAD, e, "iitit", seq, until_ms, scope, now_us, w->upload);
+        return run(
+            q, STATEMENT_UPLOAD, e, "iititt", seq, until_ms, scope, now_us, w->upload, w->key);
     case QUEUE_PREPARE:
         return run(q, STATEMENT_PREPARE, e, "iitittiiti", seq, until_ms, scope, now_us, w->key,
             w->sealed, (int64_t)w->rows, (int64_t)w->bytes, w->sha256, (int64_t)w->peak_bytes);
@@ -670,7 +671,8 @@ write_one(Embedded *q, QueueWrite *w, Err *e)
     }
     if (!write_op(q, w, &is, e)) {
         /* The one constraint there is to break; what the statement did is undone. */
-        if (w->op != QUEUE_PREPARE || sqlite3_errcode(q->db) != SQLITE_CONSTRAINT)
+        if ((w->op != QUEUE_PREPARE && w->op != QUEUE_UPLOAD) ||
+            sqlite3_errcode(q->db) != SQLITE_CONSTRAINT)
             return false;
         err_clear(e);
         w->verdict = QUEUE_KEY_TAKEN;
