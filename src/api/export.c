@@ -196,18 +196,26 @@ find_record(Call *call, const char *id, QueueRecord *record, Err *e)
            fail(e, EXPORT_NOT_FOUND, "no export has this id");
 }
 
-/* S2's body; the storage is only needed for what has a file. */
-static json_t *
-status_body(Call *call, const QueueRecord *record, Err *e)
+/* How S2 shows a record; the storage is only needed for what has a file. */
+static bool
+status_view(Call *call, const QueueRecord *record, ResultView *view, Err *e)
 {
     Storage *storage = NULL;
-    ResultView view;
 
     if (record->phase == QUEUE_COMPLETED &&
         !(storage = hands_storage(call->hands, call->setup->config, call->setup->number, e)))
-        return NULL;
-    view = view_of(call, storage);
-    return result_status(record, &view, call->req->arena, e);
+        return false;
+    *view = view_of(call, storage);
+    return true;
+}
+
+static json_t *
+status_body(Call *call, const QueueRecord *record, Err *e)
+{
+    ResultView view;
+
+    return status_view(call, record, &view, e) ? result_status(record, &view, call->req->arena, e)
+                                               : NULL;
 }
 
 static bool
@@ -343,15 +351,18 @@ answer_status(Call *call, const QueueRecord *record, Err *e)
 {
     Response *answer = &call->req->answer;
     const char *seen = server_header(call->req, "if-none-match");
-    ResultView view = view_of(call, NULL);
+    ResultView view;
     char etag[80];
     json_t *body;
 
+    if (!status_view(call, record, &view, e))
+        return false;
     result_etag(record, &view, etag);
     if (seen && etag_is_in(seen, etag)) {
         answer->status = 304;
         response_header(answer, "Cache-Control", "no-store");
-    } else if (!(body = status_body(call, record, e)) || !call_answer_json(call, 200, body, e)) {
+    } else if (!(body = result_status(record, &view, call->req->arena, e)) ||
+               !call_answer_json(call, 200, body, e)) {
         return false;
     }
     response_header(answer, "ETag", "%s", etag);

@@ -305,8 +305,11 @@ open_storage(Child *c, Err *e)
     if (c->storage)
         return true;
     spec = kinds_storage_spec(c->config, false);
-    return (c->storage_kind = kinds_storage(c->kinds, c->config, e)) &&
-           (c->storage = c->storage_kind->open(&spec, e));
+    if (!(c->storage_kind = kinds_storage(c->kinds, c->config, e)) ||
+        !(c->storage = c->storage_kind->open(&spec, e)))
+        return false;
+    c->storage->watch = &c->watch;
+    return true;
 }
 
 static bool
@@ -314,8 +317,9 @@ run_pipeline(Child *c, const json_t *run, const ExportRequest *request, Arena *t
     ExportResult *result, Err *e)
 {
     ConfigSource source = read_source(run);
-    Upload mark = {
-        .task_id = json_text_or(run, "task_id", ""), .epoch = json_int_or(run, "epoch", 0)};
+    Upload mark = {.task_id = json_text_or(run, "task_id", ""),
+        .epoch = json_int_or(run, "epoch", 0),
+        .attempt = (int)json_int_or(run, "attempt", 0)};
     ExportPlan plan;
 
     if (!plan_make(request, &source, c->kinds, c->storage_kind, c->storage,

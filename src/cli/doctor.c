@@ -348,6 +348,7 @@ try_storage(Probe *p, const char **how, Err *e)
         .content_type = "text/plain; charset=utf-8",
         .expires_wall_s = time_wall_us() / 1000000 + 60};
     Arena *task = arena_new(1 << 20);
+    int64_t ends_s;
     Err later = {0};
     bool ok;
 
@@ -355,7 +356,7 @@ try_storage(Probe *p, const char **how, Err *e)
         return fail(e, MEMORY_LIMIT, "no memory");
     if ((ok = write_probe(p, task, e))) {
         ok = check_stat(p, e) &&
-             (p->kind->sign(p->storage, p->key, &sign, p->url, sizeof p->url, e) ||
+             (p->kind->sign(p->storage, p->key, &sign, p->url, sizeof p->url, &ends_s, e) ||
                  wrap(e, "signing a link")) &&
              fetch_link(p, how, e);
         if (!remove_probe(p, ok ? e : &later))

@@ -1,5 +1,7 @@
 #include "export/plan.h"
 
+#include "export/key.h"
+
 bool
 plan_make(const ExportRequest *request, const ConfigSource *source, const Kinds *kinds,
     const StorageKind *storage_kind, Storage *storage, const char *key, const Upload *mark,
@@ -35,6 +37,9 @@ plan_make(const ExportRequest *request, const ConfigSource *source, const Kinds 
     if (!plan->format || !plan->codec)
         return fail(e, INTERNAL, "this program does not have %s with %s", request->format,
             request->compression);
+    plan->mark.export_type = request->type->name;
+    if (!plan->mark.name)
+        plan->mark.name = request->filename ? request->filename : key ? key_file(key) : NULL;
     if (!plan->mark.content_type)
         plan->mark.content_type =
             plan->codec->content_type ? plan->codec->content_type : plan->format->content_type;

@@ -135,6 +135,7 @@ further(const QueueRecord *record)
 /* What a link to a file is made from. */
 typedef struct {
     const char *key, *name;
+    const char *content_type; /* NULL: as it is stored */
     int64_t ended_us, ttl_ms, retain_us;
 } Link;
 
@@ -143,8 +144,13 @@ static Link
 link_of(const QueueRecord *r, const json_t *result, const ResultView *view)
 {
     int64_t ttl_ms = json_int_or(result, "url_ttl_ms", 0);
+    const EncoderKind *format = kinds_format(view->kinds, r->format);
+    const CodecKind *codec = kinds_codec(view->kinds, json_text_or(result, "compression", ""));
 
     return (Link){
+        .content_type = codec && codec->content_type ? codec->content_type
+                        : codec && format            ? format->content_type
+                                                     : NULL,
         .key = r->key,
         .name = json_text_or(result, "filename", r->key ? key_file(r->key) : ""),
         .ended_us = r->ended_us,
@@ -153,26 +159,47 @@ link_of(const QueueRecord *r, const json_t *result, const ResultView *view)
     };
 }
 
+typedef struct {
+    char url[STORAGE_URL_BYTES]; /* "": there is no file (any more), or nobody to sign */
+    int64_t expires_s;
+    const char *reason; /* why it ends then: "requested", "retention", "credentials" */
+} SignedLink;
+
+static bool
+sign_link(const Link *link, const ResultView *view, SignedLink *to, Err *e)
+{
+    SignSpec spec = {
+        .base_url = view->base_url, .name = link->name, .content_type = link->content_type};
+
+    to->url[0] = '\0';
+    to->expires_s = spec.expires_wall_s =
+        result_expiry(link->ended_us, link->ttl_ms, link->retain_us, view->now_us, &to->reason);
+    if (!view->storage || !link->key || to->expires_s * us_per_second <= view->now_us)
+        return true;
+    if (!view->storage_kind->sign(
+            view->storage, link->key, &spec, to->url, sizeof to->url, &to->expires_s, e))
+        return false;
+    if (to->expires_s < spec.expires_wall_s)
+        to->reason = "credentials";
+    return true;
+}
+
 /* download_url, expires_at, expires_in, expires_reason: null where there is no file. */
 static bool
 set_link(json_t *to, const Link *link, const ResultView *view, Err *e)
 {
-    char url[STORAGE_URL_BYTES];
-    const char *reason, *key = link->key;
-    int64_t expires_s =
-        result_expiry(link->ended_us, link->ttl_ms, link->retain_us, view->now_us, &reason);
-    SignSpec spec = {.base_url = view->base_url, .name = link->name, .expires_wall_s = expires_s};
+    SignedLink is;
 
-    if (!view->storage || !key || expires_s * us_per_second <= view->now_us) {
+    if (!sign_link(link, view, &is, e))
+        return false;
+    if (!is.url[0]) {
         json_object_set_new(to, "download_url", json_null());
         return true;
     }
-    if (!view->storage_kind->sign(view->storage, key, &spec, url, sizeof url, e))
-        return false;
-    set_text(to, "download_url", url);
-    set_seed_time(to, "expires_at", expires_s * us_per_second, view->config);
-    set_whole(to, "expires_in", expires_s - view->now_us / us_per_second);
-    set_text(to, "expires_reason", reason);
+    set_text(to, "download_url", is.url);
+    set_seed_time(to, "expires_at", is.expires_s * us_per_second, view->config);
+    set_whole(to, "expires_in", is.expires_s - view->now_us / us_per_second);
+    set_text(to, "expires_reason", is.reason);
     return true;
 }
 
@@ -398,30 +425,38 @@ result_retry_after(const QueueRecord *record, int64_t now_us)
     return tenth_s < 1 ? 1 : tenth_s > RETRY_AFTER_S_MAX ? RETRY_AFTER_S_MAX : (int)tenth_s;
 }
 
+/* FNV-1a of the link as it would be shown now, and of why it ends; 0: none. */
+static uint64_t
+hash_link(const QueueRecord *r, const ResultView *view)
+{
+    json_t *result = further(r);
+    Link link = link_of(r, result, view);
+    uint64_t hash = 0xcbf29ce484222325;
+    SignedLink is;
+    Err ignored = {0};
+    bool ok = sign_link(&link, view, &is, &ignored);
+
+    json_decref(result);
+    if (!ok || !is.url[0])
+        return 0;
+    for (const char *parts[] = {is.url, is.reason}, **part = parts; part < parts + 2; part++)
+        for (const char *c = *part; *c; c++)
+            hash = (hash ^ (unsigned char)*c) * 0x100000001b3;
+    return hash;
+}
+
 char *
 result_etag(const QueueRecord *r, const ResultView *view, char to[80])
 {
-    int64_t expires_s = 0;
-    const char *reason;
-    json_t *result;
+    uint64_t link_hash = 0;
 
-    if (r->phase == QUEUE_COMPLETED) {
-        Link link = link_of(r, result = further(r), view);
-
-        expires_s =
-            result_expiry(link.ended_us, link.ttl_ms, link.retain_us, view->now_us, &reason);
-        if (expires_s * us_per_second <= view->now_us)
-            expires_s = 0; /* no link any more */
-        else               /* the reason may change where the second does not */
-            expires_s = 2 * expires_s + (strcmp(reason, "retention") == 0);
-        json_decref(result);
-    }
+    if (r->phase == QUEUE_COMPLETED)
+        link_hash = hash_link(r, view);
     /* Masks keep it within its room, whatever a damaged record says. */
     snprintf(to, 80, "\"%x-%x-%x-%" PRIx64 "-%" PRIx64 "-%" PRIx64 "-%x\"",
         (unsigned)state_of(r, view->now_us), (unsigned)r->progress & 0xff,
         (unsigned)r->attempt & 0xffff, (uint64_t)r->heartbeat_us, (uint64_t)r->ended_us,
-        (uint64_t)expires_s & 0xffffffffff,
-        ((unsigned)r->position & 0xffff) * 2 + is_stalled(r, view));
+        link_hash & 0xffffffffff, ((unsigned)r->position & 0xffff) * 2 + is_stalled(r, view));
     return to;
 }
 

@@ -38,8 +38,8 @@ json_t *result_file(const StorageObject *object, const QueueRecord *record, cons
 /* Seconds for Retry-After of a task that is not final. */
 int result_retry_after(const QueueRecord *record, int64_t now_us);
 
-/* A validator that changes whenever the S2 body does (but for seconds that pass). Quoted; returns
- * `to`. */
+/* A validator that changes whenever the S2 body does (but for seconds that pass); signs the link
+ * of a file to know. Quoted; returns `to`. */
 char *result_etag(const QueueRecord *record, const ResultView *view, char to[80]);
 
 /* When a link that is made now ends: stable between polls, at least half of ttl left, never after

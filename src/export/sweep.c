@@ -6,7 +6,13 @@
 #include "base/metric.h"
 #include "base/time.h"
 
-enum { RECORD_DAYS = 30, PURGE_MOST = 5000, PURGE_ROUNDS = 200, FAILURES_MAX = 1000 };
+enum {
+    RECORD_DAYS = 30,
+    PURGE_MOST = 5000,
+    PURGE_ROUNDS = 200,
+    FAILURES_MAX = 1000,
+    GRACE_MS = 3600000, /* of unfinished uploads, beyond the time that a task may take */
+};
 
 typedef struct {
     const Config *config;
@@ -20,6 +26,12 @@ typedef struct {
     int64_t now_us;
     uint64_t failures; /* files that could not be deleted */
     Err first;         /* why the first one could not */
+
+    /* Files that are due, deleted together. Their keys lie in `task`, behind `mark`. */
+    ArenaMark mark;
+    const char *key[STORAGE_REMOVE_MAX];
+    int64_t key_bytes[STORAGE_REMOVE_MAX]; /* 0 once it is refused */
+    size_t keys, refused;
 } Sweep;
 
 /* What its record says; files that others wrote are judged by their age. */
@@ -32,11 +44,14 @@ is_due(Sweep *s, const StorageObject *object, bool *due, Err *e)
 
     *due = object->modified_wall_us + s->config->retention_ms * 1000 <= s->now_us;
     if (s->queue_kind->find_key(s->queue, object->key, s->task, &record, &why)) {
-        /* A file of a task that has not ended is not ours to judge: it is just being committed. */
-        if (record.phase != QUEUE_COMPLETED)
-            *due = record.phase == QUEUE_EXPIRED;
-        else if (record.retain_us > 0)
+        /* A file of a task that has not ended is not ours to judge: it is just being committed. One
+         * of a task that failed is as good as nobody's. */
+        if (record.phase == QUEUE_COMPLETED && record.retain_us > 0)
             *due = record.retain_us <= s->now_us;
+        else if (record.phase == QUEUE_EXPIRED)
+            *due = true;
+        else if (record.phase < QUEUE_COMPLETED)
+            *due = false;
     } else if (why.code != ERR_EXPORT_NOT_FOUND) {
         *e = why;
         return false;
@@ -45,37 +60,53 @@ is_due(Sweep *s, const StorageObject *object, bool *due, Err *e)
     return true;
 }
 
-/* In this order: killed between the two, the next sweep finds the file expired. On a full disk
- * there is room to say so only when the file has gone. */
+/* One file that cannot be deleted does not keep the others. */
+static void
+note_failure(size_t i, const Err *why, void *with)
+{
+    Sweep *s = with;
+
+    if (s->failures++ == 0)
+        s->first = *why;
+    s->refused++;
+    s->key_bytes[i] = 0;
+    log_event(LOG_WARNING, "cleanup.file_failed", log_text("key", s->key[i]), log_err(why));
+}
+
+/* In this order: killed between the two, the next sweep finds the files expired. On a full disk
+ * there is room to say so only when the files have gone. */
 static bool
-delete_file(Sweep *s, const char *key, bool *existed, Err *e)
+delete_files(Sweep *s, Err *e)
 {
     Err why = {0};
-    bool expired = s->queue_kind->expire(s->queue, &key, 1, &why);
+    bool expired;
 
+    if (s->keys == 0)
+        return true;
+    expired = s->queue_kind->expire(s->queue, s->key, s->keys, &why);
     if (!expired && why.code != ERR_STORAGE_FULL) {
         *e = why;
         return false;
     }
-    return s->storage_kind->remove(s->storage, key, existed, e) &&
-           (expired || s->queue_kind->expire(s->queue, &key, 1, e));
-}
-
-/* One file that cannot be deleted does not keep the others. */
-static void
-note_failure(Sweep *s, const char *key, const Err *why)
-{
-    if (s->failures++ == 0)
-        s->first = *why;
-    log_event(LOG_WARNING, "cleanup.file_failed", log_text("key", key), log_err(why));
+    s->refused = 0;
+    if (!s->storage_kind->remove_many(s->storage, s->key, s->keys, note_failure, s, e) ||
+        (!expired && !s->queue_kind->expire(s->queue, s->key, s->keys, e)))
+        return false;
+    s->result->deleted += s->keys - s->refused;
+    for (size_t i = 0; i < s->keys; i++)
+        s->result->deleted_bytes += (uint64_t)s->key_bytes[i];
+    s->keys = 0;
+    arena_rewind(s->task, s->mark);
+    return s->failures < FAILURES_MAX ||
+           fail_code(e, s->first.code, "too many files cannot be deleted");
 }
 
 static bool
 judge(const StorageObject *object, void *with, Err *e)
 {
     Sweep *s = with;
-    bool due, existed;
-    Err ignored = {0}, why = {0};
+    bool due;
+    Err ignored = {0};
 
     if (!s->watch->go_on(s->watch, STAGE_STREAMING, s->result->objects, s->result->bytes, e))
         return false;
@@ -89,18 +120,42 @@ judge(const StorageObject *object, void *with, Err *e)
         s->result->bytes += (uint64_t)object->bytes;
         return true;
     }
-    if (!delete_file(s, object->key, &existed, &why)) {
-        note_failure(s, object->key, &why);
-        return s->failures < FAILURES_MAX || fail_code(e, why.code, "too many files to be deleted");
-    }
-    s->result->deleted += existed;
-    s->result->deleted_bytes += existed ? (uint64_t)object->bytes : 0;
-    return true;
+    s->key_bytes[s->keys] = object->bytes;
+    if (!(s->key[s->keys] = arena_text(s->task, object->key, e)))
+        return false;
+    return ++s->keys < STORAGE_REMOVE_MAX || delete_files(s, e);
 }
 
-/* An upload is kept while its task runs under that epoch, or is prepared. */
 static bool
-is_needed(const char *task_id, int64_t epoch, void *with)
+delete_due(Sweep *s, Err *e)
+{
+    s->mark = arena_mark(s->task);
+    return s->storage_kind->list(s->storage, "exports/", judge, s, e) && delete_files(s, e);
+}
+
+/* An upload that is just being told to the queue, or that of another program under our prefix. */
+static bool
+is_young(const Sweep *s, const UnfinishedUpload *upload)
+{
+    return upload->begun_wall_us == 0 ||
+           upload->begun_wall_us + (s->config->task_time_limit_ms + GRACE_MS) * 1000 > s->now_us;
+}
+
+/* Where the store knows the task, an upload is kept while that runs under the upload's epoch, or is
+ * prepared. Where it knows only the key, the record says whether this is the upload that it means.
+ */
+static bool
+record_needs(const Sweep *s, const QueueRecord *record, const UnfinishedUpload *upload)
+{
+    if (record->phase != QUEUE_RUNNING)
+        return record->phase == QUEUE_PREPARED;
+    if (upload->task_id)
+        return record->epoch == upload->epoch;
+    return (record->upload && strcmp(record->upload, upload->id) == 0) || is_young(s, upload);
+}
+
+static bool
+is_needed(const UnfinishedUpload *upload, void *with)
 {
     Sweep *s = with;
     ArenaMark mark = arena_mark(s->task);
@@ -108,11 +163,11 @@ is_needed(const char *task_id, int64_t epoch, void *with)
     Err why = {0};
     bool needed;
 
-    if (s->queue_kind->find(s->queue, task_id, s->task, &record, &why))
-        needed = (record.phase == QUEUE_RUNNING && record.epoch == epoch) ||
-                 record.phase == QUEUE_PREPARED;
+    if (upload->task_id ? s->queue_kind->find(s->queue, upload->task_id, s->task, &record, &why)
+                        : s->queue_kind->find_key(s->queue, upload->key, s->task, &record, &why))
+        needed = record_needs(s, &record, upload);
     else
-        needed = why.code != ERR_EXPORT_NOT_FOUND;
+        needed = why.code != ERR_EXPORT_NOT_FOUND || (!upload->task_id && is_young(s, upload));
     arena_rewind(s->task, mark);
     return needed;
 }
@@ -163,7 +218,7 @@ sweep(Sweep *s, Err *e)
     SweepResult *r = s->result;
 
     log_event(LOG_INFO, "cleanup.started", log_number("retention_ms", s->config->retention_ms));
-    if (!s->storage_kind->list(s->storage, "exports/", judge, s, e) ||
+    if (!delete_due(s, e) ||
         !s->storage_kind->tidy(s->storage, is_needed, s, &r->uploads_removed, e) || !purge(s, e) ||
         !count(s, e))
         return false;
@@ -184,21 +239,26 @@ bool
 sweep_run(const Config *config, const Kinds *kinds, Watch *watch, Arena *task, SweepResult *result,
     Err *e)
 {
-    Sweep s = {.config = config, .watch = watch, .task = task, .result = result};
+    Sweep *s = arena_alloc(task, sizeof *s, e);
     StorageSpec storage_spec = kinds_storage_spec(config, false);
     QueueSpec queue_spec = kinds_queue_spec(config, true, false);
     bool ok = false;
 
     *result = (SweepResult){0};
-    s.now_us = time_wall_us();
-    if ((s.storage_kind = kinds_storage(kinds, config, e)) &&
-        (s.queue_kind = kinds_queue(kinds, config, e)) &&
-        (s.storage = s.storage_kind->open(&storage_spec, e)) &&
-        (s.queue = s.queue_kind->open(&queue_spec, e)))
-        ok = sweep(&s, e);
-    if (s.queue)
-        s.queue_kind->close(s.queue);
-    if (s.storage)
-        s.storage_kind->close(s.storage);
+    if (!s)
+        return false;
+    *s = (Sweep){.config = config, .watch = watch, .task = task, .result = result};
+    s->now_us = time_wall_us();
+    if ((s->storage_kind = kinds_storage(kinds, config, e)) &&
+        (s->queue_kind = kinds_queue(kinds, config, e)) &&
+        (s->storage = s->storage_kind->open(&storage_spec, e)) &&
+        (s->queue = s->queue_kind->open(&queue_spec, e))) {
+        s->storage->watch = watch;
+        ok = sweep(s, e);
+    }
+    if (s->queue)
+        s->queue_kind->close(s->queue);
+    if (s->storage)
+        s->storage_kind->close(s->storage);
     return ok;
 }

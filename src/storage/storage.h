@@ -15,7 +15,12 @@
 #include "base/watch.h"
 #include "flow/sink.h"
 
-enum { STORAGE_KEY_BYTES = 1024, STORAGE_URL_KEYS_MAX = 4, STORAGE_URL_BYTES = 4096 };
+enum {
+    STORAGE_KEY_BYTES = 1024,
+    STORAGE_URL_KEYS_MAX = 4,
+    STORAGE_URL_BYTES = 16384, /* a session token may be 8 KiB, and is encoded */
+    STORAGE_REMOVE_MAX = 1000,
+};
 
 /* What the s3 driver is told. Texts are "" when not set, never NULL; they outlive the storage. */
 typedef struct {
@@ -67,6 +72,9 @@ typedef struct {
     const char *task_id;
     int64_t epoch;
     const char *content_type;
+    const char *name;        /* offered to browsers by stores that serve their links; NULL: none */
+    const char *export_type; /* NULL: none */
+    int attempt;
 } Upload;
 
 /* How a download link is made. */
@@ -86,8 +94,18 @@ typedef struct {
 typedef bool StorageVisit(
     const StorageObject *object, void *with, Err *e); /* false stops the visit and is returned */
 
+typedef struct {
+    const char *task_id; /* NULL: the store does not know; then it knows `key` and `id` */
+    int64_t epoch;
+    const char *key, *id;  /* NULL: unknown */
+    int64_t begun_wall_us; /* 0: unknown */
+} UnfinishedUpload;
+
 /* Does somebody still need this unfinished upload? */
-typedef bool UploadKeep(const char *task_id, int64_t epoch, void *with);
+typedef bool UploadKeep(const UnfinishedUpload *upload, void *with);
+
+/* keys[i] could not be removed. */
+typedef void StorageRefused(size_t i, const Err *why, void *with);
 
 /* What a signed link of our own leads to. The caller closes `fd`. */
 typedef struct {
@@ -116,14 +134,17 @@ typedef struct {
 
     /* Makes it visible under its key, durably. Again is harmless. A later owner has no `object`
      * (NULL). EXISTS: another object has the key. FILE_GONE: neither upload nor object is there:
-     * run again. */
+     * run again. That may be so of a small object (where a store has no uploads that outlive the
+     * process: less than one part) whose writer is gone. */
     bool (*publish)(Storage *s, const char *sealed, Sink *object, Err *e);
 
     /* Throws away what was sealed and not published. What is gone already is fine. */
     bool (*discard)(Storage *s, const char *sealed, Err *e);
 
-    bool (*sign)(
-        Storage *s, const char *key, const SignSpec *spec, char *url, size_t url_bytes, Err *e);
+    /* `expires_wall_s`: when the link truly ends, never later than asked; earlier where the
+     * credentials that sign it do. */
+    bool (*sign)(Storage *s, const char *key, const SignSpec *spec, char *url, size_t url_bytes,
+        int64_t *expires_wall_s, Err *e);
 
     /* Every object whose key starts with `prefix`, in any order. */
     bool (*list)(Storage *s, const char *prefix, StorageVisit *visit, void *with, Err *e);
@@ -132,6 +153,11 @@ typedef struct {
     bool (*stat)(Storage *s, const char *key, StorageObject *object, Err *e);
 
     bool (*remove)(Storage *s, const char *key, bool *existed, Err *e);
+
+    /* Removes at most STORAGE_REMOVE_MAX objects; those that are gone already are fine. False:
+     * nothing is known of any of them. */
+    bool (*remove_many)(Storage *s, const char *const *keys, size_t count, StorageRefused *refused,
+        void *with, Err *e);
 
     /*
      * Checks a link of our own and opens its file. `target` is path and query as they came
@@ -149,6 +175,7 @@ typedef struct {
 
 struct Storage {
     const StorageKind *kind;
+    Watch *watch; /* asked while a call waits for something outside; NULL: nobody. The user's */
 };
 
 /* "exports/…", at most 1024 bytes of UTF-8, no control, no backslash, no "//", no "." or ".."

@@ -60,9 +60,10 @@ run_frame(
     *limit_ms = request.time_limit_ms ? request.time_limit_ms
                 : type->time_limit_ms ? type->time_limit_ms
                                       : w->config->task_time_limit_ms;
-    run = json_pack("{s:s, s:s, s:I, s:s, s:s, s:O, s:o}", "kind", "export", "task_id",
-        t->record.id, "epoch", (json_int_t)t->record.epoch, "key", t->record.key, "request",
-        t->record.request, "definition", type->json, "source", run_source(source));
+    run = json_pack("{s:s, s:s, s:I, s:i, s:s, s:s, s:O, s:o}", "kind", "export", "task_id",
+        t->record.id, "epoch", (json_int_t)t->record.epoch, "attempt", t->record.attempt, "key",
+        t->record.key, "request", t->record.request, "definition", type->json, "source",
+        run_source(source));
     if (!run)
         fail(e, INTERNAL, "a task that JSON cannot write");
     return run;

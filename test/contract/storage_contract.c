@@ -1,5 +1,6 @@
 #include "test/contract/storage_contract.h"
 
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "base/text.h"
@@ -11,7 +12,12 @@ typedef struct {
     const StorageSpec *spec;
     Storage *storage;
     Arena *task;
+    size_t outlives_bytes;
+    char *lasting; /* a text of so many bytes, one at least */
 } UnderTest;
+
+/* Room for the parts that a driver has in flight. */
+enum { TASK_BYTES = 256 << 20 };
 
 /* Group state; cmocka hands on only one pointer. */
 static UnderTest now;
@@ -22,7 +28,7 @@ open_it(void **state)
     Err e = {0};
 
     (void)state;
-    now.task = arena_new(1 << 20);
+    now.task = arena_new(TASK_BYTES);
     assert_ok(now.storage = now.kind->open(now.spec, &e), &e);
     assert_ptr_equal(now.storage->kind, now.kind);
     return 0;
@@ -41,7 +47,7 @@ static Sink *
 create(Storage *s, const char *key, const char *task_id, int64_t epoch, Arena *task, Err *e)
 {
     static TestWatch watch;
-    const Upload mark = {task_id, epoch, "text/csv"};
+    const Upload mark = {task_id, epoch, "text/csv", .name = "a b.csv", .attempt = 1};
 
     watch = watch_new();
     return s->kind->create(s, key, &mark, &watch.base, task, e);
@@ -67,7 +73,7 @@ storage_seal(Storage *s, const char *key, const char *task_id, int64_t epoch, co
 void
 storage_place(Storage *s, const char *key, const char *bytes)
 {
-    Arena *task = arena_new(1 << 20);
+    Arena *task = arena_new(TASK_BYTES);
     char sealed[2048];
     Sink *sink = storage_seal(s, key, "placed", 1, bytes, task, sealed);
     Err e = {0};
@@ -176,16 +182,37 @@ static void
 test_publish_by_a_later_owner(void **state)
 {
     static const char key[] = "exports/later/a.csv";
-    Arena *task = arena_new(1 << 20);
+    Arena *task = arena_new(TASK_BYTES);
     char sealed[2048];
     Err e = {0};
 
     (void)state;
-    (void)storage_seal(now.storage, key, "t-later", 3, "from before", task, sealed);
+    (void)storage_seal(now.storage, key, "t-later", 3, now.lasting, task, sealed);
     arena_free(task);
     assert_ok(now.kind->publish(now.storage, sealed, NULL, &e), &e);
-    assert_int_equal(bytes_of(key), 11);
+    assert_int_equal(bytes_of(key), strlen(now.lasting));
     assert_ok(now.kind->publish(now.storage, sealed, NULL, &e), &e);
+}
+
+/* A small object: it is there, or it is to be written again; nothing between. */
+static void
+test_a_small_one_by_a_later_owner(void **state)
+{
+    static const char key[] = "exports/later_small/a.csv";
+    Arena *task = arena_new(TASK_BYTES);
+    char sealed[2048];
+    Err e = {0};
+
+    (void)state;
+    (void)storage_seal(now.storage, key, "t-later-small", 3, "little", task, sealed);
+    arena_free(task);
+    if (now.kind->publish(now.storage, sealed, NULL, &e)) {
+        assert_int_equal(bytes_of(key), 6);
+    } else {
+        assert_int_equal(e.code, ERR_FILE_GONE);
+        assert_true(strlen("little") < now.outlives_bytes);
+        assert_int_equal(bytes_of(key), -1);
+    }
 }
 
 static void
@@ -255,10 +282,9 @@ test_publish_after_remove(void **state)
 }
 
 static bool
-keep_none(const char *task_id, int64_t epoch, void *with)
+keep_none(const UnfinishedUpload *upload, void *with)
 {
-    (void)task_id;
-    (void)epoch;
+    (void)upload;
     (void)with;
     return false;
 }
@@ -298,26 +324,36 @@ test_abort_leaves_nothing(void **state)
     }
 }
 
+static const struct {
+    const char *task_id;
+    int64_t epoch;
+    bool kept;
+} unfinished[] = {{"t-keep", 3, false}, {"t-keep", 2, true}, {"t-drop", 2, false},
+    {"wéird/id .1", 7, true}, {"t-with-dash_and", 9007199254740993, false}};
+
+/* A store tells of an upload either the task that it belongs to, or its key and its own name. */
 static bool
-keep_some(const char *task_id, int64_t epoch, void *with)
+keep_some(const UnfinishedUpload *upload, void *with)
 {
     unsigned *asked = with;
+    char key[64];
 
     ++*asked;
-    assert_true(text_starts(task_id, "t-") || strcmp(task_id, "wéird/id .1") == 0);
-    return strcmp(task_id, "t-keep") == 0 ? epoch == 2 : strcmp(task_id, "wéird/id .1") == 0;
+    for (size_t i = 0; i < count_of(unfinished); i++) {
+        snprintf(key, sizeof key, "exports/tidy/%zu.csv", i);
+        if (upload->task_id ? strcmp(upload->task_id, unfinished[i].task_id) == 0 &&
+                                  upload->epoch == unfinished[i].epoch
+                            : strcmp(upload->key, key) == 0 && upload->id && *upload->id)
+            return unfinished[i].kept;
+    }
+    fail_msg("an upload that nobody began: %s", upload->task_id ? upload->task_id : upload->key);
+    return true;
 }
 
 static void
 test_tidy(void **state)
 {
-    static const struct {
-        const char *task_id;
-        int64_t epoch;
-        bool kept;
-    } uploads[] = {{"t-keep", 3, false}, {"t-keep", 2, true}, {"t-drop", 2, false},
-        {"wéird/id .1", 7, true}, {"t-with-dash_and", 9007199254740993, false}};
-    char sealed[count_of(uploads)][2048], key[64];
+    char sealed[count_of(unfinished)][2048], key[64];
     unsigned asked = 0;
     uint64_t removed;
     Err e = {0};
@@ -325,19 +361,22 @@ test_tidy(void **state)
     (void)state;
     (void)tidy_all();
     storage_place(now.storage, "exports/tidy/done.csv", "done");
-    for (size_t i = 0; i < count_of(uploads); i++) {
+    for (size_t i = 0; i < count_of(unfinished); i++) {
+        Arena *task = arena_new(TASK_BYTES);
+
         snprintf(key, sizeof key, "exports/tidy/%zu.csv", i);
-        (void)storage_seal(
-            now.storage, key, uploads[i].task_id, uploads[i].epoch, "x", now.task, sealed[i]);
+        (void)storage_seal(now.storage, key, unfinished[i].task_id, unfinished[i].epoch,
+            now.lasting, task, sealed[i]);
+        arena_free(task);
     }
     assert_ok(now.kind->tidy(now.storage, keep_some, &asked, &removed, &e), &e);
-    assert_int_equal(asked, count_of(uploads));
+    assert_int_equal(asked, count_of(unfinished));
     assert_int_equal(removed, 3);
     assert_int_equal(bytes_of("exports/tidy/done.csv"), 4);
-    for (size_t i = 0; i < count_of(uploads); i++) {
-        trying(uploads[i].task_id);
-        assert_int_equal(now.kind->publish(now.storage, sealed[i], NULL, &e), uploads[i].kept);
-        assert_int_equal(e.code, uploads[i].kept ? ERR_NONE : ERR_FILE_GONE);
+    for (size_t i = 0; i < count_of(unfinished); i++) {
+        trying(unfinished[i].task_id);
+        assert_int_equal(now.kind->publish(now.storage, sealed[i], NULL, &e), unfinished[i].kept);
+        assert_int_equal(e.code, unfinished[i].kept ? ERR_NONE : ERR_FILE_GONE);
         err_clear(&e);
     }
 }
@@ -446,6 +485,43 @@ test_remove(void **state)
 }
 
 static void
+note_refused(size_t i, const Err *why, void *with)
+{
+    assert_int_not_equal(why->code, ERR_NONE);
+    *(unsigned *)with |= 1U << i;
+}
+
+static void
+test_remove_many(void **state)
+{
+    static const char *const keys[] = {"exports/many/a.csv", "exports/many/none.csv",
+        "exports/many/a b&<c>+%2f\"'.csv", "exports/many_2/é.csv", "exports/many/none/none.csv"};
+    static const char *const bad[] = {"exports/many/left.csv", "exports/many/../left.csv"};
+    unsigned refused = 0;
+    Err e = {0};
+
+    (void)state;
+    storage_place(now.storage, keys[0], "a");
+    storage_place(now.storage, keys[2], "b");
+    storage_place(now.storage, keys[3], "c");
+    storage_place(now.storage, "exports/many/stays.csv", "d");
+    storage_place(now.storage, "exports/many/left.csv", "e");
+    for (int i = 0; i < 2; i++) { /* again is harmless */
+        assert_ok(
+            now.kind->remove_many(now.storage, keys, count_of(keys), note_refused, &refused, &e),
+            &e);
+        assert_int_equal(refused, 0);
+        assert_int_equal(storage_count(now.storage, "exports/many"), 2);
+    }
+    assert_ok(now.kind->remove_many(now.storage, keys, 0, note_refused, &refused, &e), &e);
+    /* One that cannot be removed does not keep the others. */
+    assert_ok(now.kind->remove_many(now.storage, bad, 2, note_refused, &refused, &e), &e);
+    assert_int_equal(refused, 2);
+    assert_int_equal(bytes_of("exports/many/left.csv"), -1);
+    assert_int_equal(bytes_of("exports/many/stays.csv"), 1);
+}
+
+static void
 test_odd_keys(void **state)
 {
     char longest[STORAGE_KEY_BYTES + 1] = "exports/";
@@ -485,6 +561,7 @@ test_bad_keys(void **state)
         const SignSpec sign = {"http://h", "a.csv", "text/csv", 4000000000};
         char url[STORAGE_URL_BYTES];
         StorageObject object;
+        int64_t ends;
         bool existed;
         Err e = {0};
 
@@ -495,8 +572,8 @@ test_bad_keys(void **state)
         err_clear(&e);
         assert_fails(now.kind->remove(now.storage, keys[i], &existed, &e), ERR_INVALID_KEY, &e);
         err_clear(&e);
-        assert_fails(
-            now.kind->sign(now.storage, keys[i], &sign, url, sizeof url, &e), ERR_INVALID_KEY, &e);
+        assert_fails(now.kind->sign(now.storage, keys[i], &sign, url, sizeof url, &ends, &e),
+            ERR_INVALID_KEY, &e);
     }
 }
 
@@ -548,7 +625,8 @@ test_check(void **state)
 }
 
 int
-storage_contract(const char *name, const StorageKind *kind, const StorageSpec *spec)
+storage_contract(
+    const char *name, const StorageKind *kind, const StorageSpec *spec, size_t outlives_bytes)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_odd_keys, open_it, close_it), /* wants it empty */
@@ -557,6 +635,7 @@ storage_contract(const char *name, const StorageKind *kind, const StorageSpec *s
         cmocka_unit_test_setup_teardown(test_sealed_only_after_finish, open_it, close_it),
         cmocka_unit_test_setup_teardown(test_publish_twice, open_it, close_it),
         cmocka_unit_test_setup_teardown(test_publish_by_a_later_owner, open_it, close_it),
+        cmocka_unit_test_setup_teardown(test_a_small_one_by_a_later_owner, open_it, close_it),
         cmocka_unit_test_setup_teardown(test_another_has_the_key, open_it, close_it),
         cmocka_unit_test_setup_teardown(test_discard, open_it, close_it),
         cmocka_unit_test_setup_teardown(test_discard_spares_what_is_visible, open_it, close_it),
@@ -566,12 +645,20 @@ storage_contract(const char *name, const StorageKind *kind, const StorageSpec *s
         cmocka_unit_test_setup_teardown(test_list, open_it, close_it),
         cmocka_unit_test_setup_teardown(test_list_can_be_stopped, open_it, close_it),
         cmocka_unit_test_setup_teardown(test_remove, open_it, close_it),
+        cmocka_unit_test_setup_teardown(test_remove_many, open_it, close_it),
         cmocka_unit_test_setup_teardown(test_bad_keys, open_it, close_it),
         cmocka_unit_test_setup_teardown(test_size_limit, open_it, close_it),
         cmocka_unit_test_setup_teardown(test_foreign_seals, open_it, close_it),
         cmocka_unit_test_setup_teardown(test_check, open_it, close_it),
     };
 
-    now = (UnderTest){.kind = kind, .spec = spec};
-    return _cmocka_run_group_tests(name, tests, count_of(tests), NULL, NULL);
+    int failed;
+
+    now = (UnderTest){.kind = kind, .spec = spec, .outlives_bytes = outlives_bytes};
+    if (!(now.lasting = calloc(1, outlives_bytes + 2)))
+        return 1;
+    memset(now.lasting, 'x', outlives_bytes > 0 ? outlives_bytes : 1);
+    failed = _cmocka_run_group_tests(name, tests, count_of(tests), NULL, NULL);
+    free(now.lasting);
+    return failed;
 }

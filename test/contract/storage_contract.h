@@ -7,8 +7,11 @@
 
 #include "storage/storage.h"
 
-/* How many tests failed. `spec` leads to an empty store. */
-int storage_contract(const char *name, const StorageKind *kind, const StorageSpec *spec);
+/* How many tests failed. `spec` leads to an empty store. A sealed upload of at least
+ * `outlives_bytes` outlives the process that wrote it; of smaller ones publish() by a later owner
+ * may say FILE_GONE. */
+int storage_contract(
+    const char *name, const StorageKind *kind, const StorageSpec *spec, size_t outlives_bytes);
 
 /* Helpers for a driver's own tests; each asserts. */
 

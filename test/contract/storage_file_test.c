@@ -67,9 +67,11 @@ static void
 sign(Storage *s, const char *key, const char *name, int64_t expires, char url[STORAGE_URL_BYTES])
 {
     const SignSpec spec = {"", name, "text/csv", expires};
+    int64_t ends;
     Err e = {0};
 
-    assert_ok(storage_file.sign(s, key, &spec, url, STORAGE_URL_BYTES, &e), &e);
+    assert_ok(storage_file.sign(s, key, &spec, url, STORAGE_URL_BYTES, &ends, &e), &e);
+    assert_int_equal(ends, expires);
 }
 
 static ErrCode
@@ -94,11 +96,13 @@ test_a_link(void **state)
     char url[STORAGE_URL_BYTES], small[64], text[16] = "";
     Fetched file, again;
     StorageObject object;
+    int64_t ends;
     Err e = {0};
 
     (void)state;
     storage_place(s, "exports/user_1/a b&c.csv", "hello");
-    assert_ok(storage_file.sign(s, "exports/user_1/a b&c.csv", &spec, url, sizeof url, &e), &e);
+    assert_ok(
+        storage_file.sign(s, "exports/user_1/a b&c.csv", &spec, url, sizeof url, &ends, &e), &e);
     assert_true(text_starts(url,
         "https://exports.example.com/files/exports/user_1/a%20b%26c.csv?expires=2000000000&name="
         "names%20%C3%A9%22.csv&signature="));
@@ -118,7 +122,8 @@ test_a_link(void **state)
     assert_int_equal(fetch(s, strstr(url, "/files/"), 1, &again), ERR_NONE);
     assert_string_equal(again.etag, file.etag);
     /* Too little room is said, not cut. */
-    assert_fails(storage_file.sign(s, "exports/user_1/a b&c.csv", &spec, small, sizeof small, &e),
+    assert_fails(
+        storage_file.sign(s, "exports/user_1/a b&c.csv", &spec, small, sizeof small, &ends, &e),
         ERR_INTERNAL, &e);
     storage_file.close(s);
 }
@@ -330,6 +335,7 @@ test_keys_are_rotated(void **state)
     char by_old[STORAGE_URL_BYTES], by_new[STORAGE_URL_BYTES];
     Fetched file;
     Storage *s;
+    int64_t ends;
     Err e = {0};
 
     (void)state;
@@ -357,7 +363,7 @@ test_keys_are_rotated(void **state)
     spec.url_secrets = 0;
     assert_ok(s = storage_file.open(&spec, &e), &e);
     assert_fails(storage_file.sign(s, "exports/user_3/a.csv",
-                     &(SignSpec){"", "a", "text/csv", EXPIRES}, by_old, sizeof by_old, &e),
+                     &(SignSpec){"", "a", "text/csv", EXPIRES}, by_old, sizeof by_old, &ends, &e),
         ERR_INTERNAL, &e);
     assert_int_equal(fetch(s, by_new, 1, &file), ERR_FORBIDDEN);
     storage_file.close(s);
@@ -783,7 +789,7 @@ main(void)
     if (!mkdtemp(dir))
         return 1;
     spec = spec_of("contract");
-    failed = storage_contract("storage_file", &storage_file, &spec);
+    failed = storage_contract("storage_file", &storage_file, &spec, 0);
     failed += cmocka_run_group_tests(tests, NULL, NULL);
     for (size_t i = 0; i < count_of(mounts); i++) /* what a failed test left */
         (void)umount2(path_of(mounts[i], ""), MNT_DETACH);

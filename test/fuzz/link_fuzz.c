@@ -43,9 +43,10 @@ check_name(const char *text)
 {
     const SignSpec spec = {.base_url = "", .name = text, .expires_wall_s = 2000};
     char url[STORAGE_URL_BYTES], key[STORAGE_KEY_BYTES + 1], name[256];
+    int64_t ends;
     Err e = {0};
 
-    if (!link_sign(&store.base, known_key, &spec, url, sizeof url, &e))
+    if (!link_sign(&store.base, known_key, &spec, url, sizeof url, &ends, &e))
         return;
     if (!link_check(&store, url, 1999, key, name, &e) || strcmp(key, known_key) != 0 ||
         strcmp(name, text) != 0)

@@ -563,6 +563,23 @@ file_remove(Storage *s, const char *key, bool *existed, Err *e)
     return ok;
 }
 
+static bool
+file_remove_many(
+    Storage *s, const char *const *keys, size_t count, StorageRefused *refused, void *with, Err *e)
+{
+    (void)e;
+    for (size_t i = 0; i < count; i++) {
+        bool existed;
+        Err why = {0};
+
+        if (s->watch)
+            (void)s->watch->asked_to_end(s->watch); /* this is alive */
+        if (!file_remove(s, keys[i], &existed, &why))
+            refused(i, &why, with);
+    }
+    return true;
+}
+
 typedef struct {
     const char *prefix;
     StorageVisit *visit;
@@ -659,7 +676,7 @@ file_tidy(Storage *s, UploadKeep *keep, void *with, uint64_t *removed, Err *e)
         int64_t epoch;
 
         if (entry->d_name[0] == '.' || !upload_mark(entry->d_name, id, &epoch) ||
-            keep(id, epoch, with))
+            keep(&(UnfinishedUpload){.task_id = id, .epoch = epoch}, with))
             continue;
         if (unlinkat(f->uploads, entry->d_name, 0) == 0)
             ++*removed;
@@ -757,6 +774,7 @@ const StorageKind storage_file = {
     .list = file_list,
     .stat = file_stat,
     .remove = file_remove,
+    .remove_many = file_remove_many,
     .fetch = file_fetch,
     .tidy = file_tidy,
     .check = file_check,

@@ -24,8 +24,8 @@ typedef struct {
 bool link_key_make(const char *secret, uint8_t key[LINK_KEY_BYTES], Err *e) MUST_CHECK;
 
 /* link.c: StorageKind.sign, and the part of fetch that comes before any look at the disk. */
-bool
-link_sign(Storage *s, const char *key, const SignSpec *spec, char *url, size_t url_bytes, Err *e);
+bool link_sign(Storage *s, const char *key, const SignSpec *spec, char *url, size_t url_bytes,
+    int64_t *expires_wall_s, Err *e);
 bool link_check(const FileStorage *f, const char *target, int64_t now_wall_s,
     char key[STORAGE_KEY_BYTES + 1], char name[256], Err *e) MUST_CHECK;
 

@@ -53,7 +53,8 @@ make_signature(const uint8_t link_key[LINK_KEY_BYTES], const char *key, int64_t 
 }
 
 bool
-link_sign(Storage *s, const char *key, const SignSpec *spec, char *url, size_t url_bytes, Err *e)
+link_sign(Storage *s, const char *key, const SignSpec *spec, char *url, size_t url_bytes,
+    int64_t *expires_wall_s, Err *e)
 {
     const FileStorage *f = (const FileStorage *)s;
     char hex[2 * SIGNATURE_BYTES + 1];
@@ -67,6 +68,7 @@ link_sign(Storage *s, const char *key, const SignSpec *spec, char *url, size_t u
     if (strlen(spec->name) > 255 || spec->expires_wall_s <= 0 ||
         !make_signature(f->link_key[0], key, spec->expires_wall_s, spec->name, hex))
         return fail(e, INTERNAL, "a link that cannot be signed");
+    *expires_wall_s = spec->expires_wall_s;
     buf_text(&to, spec->base_url);
     buf_text(&to, "/files/");
     text_percent_encode(&to, key, strlen(key), true);

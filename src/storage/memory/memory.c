@@ -240,10 +240,11 @@ memory_discard(Storage *s, const char *sealed, Err *e)
 }
 
 static bool
-memory_sign(Storage *s, const char *key, const SignSpec *spec, char *url, size_t url_bytes, Err *e)
+memory_sign(Storage *s, const char *key, const SignSpec *spec, char *url, size_t url_bytes,
+    int64_t *expires_wall_s, Err *e)
 {
     (void)s;
-    (void)spec;
+    *expires_wall_s = spec->expires_wall_s;
     if (!storage_key_check(key, e))
         return false;
     return snprintf(url, url_bytes, "memory:%s", key) < (int)url_bytes ||
@@ -300,6 +301,21 @@ memory_remove(Storage *s, const char *key, bool *existed, Err *e)
 }
 
 static bool
+memory_remove_many(
+    Storage *s, const char *const *keys, size_t count, StorageRefused *refused, void *with, Err *e)
+{
+    (void)e;
+    for (size_t i = 0; i < count; i++) {
+        bool existed;
+        Err why = {0};
+
+        if (!memory_remove(s, keys[i], &existed, &why))
+            refused(i, &why, with);
+    }
+    return true;
+}
+
+static bool
 memory_tidy(Storage *s, UploadKeep *keep, void *with, uint64_t *removed, Err *e)
 {
     (void)s;
@@ -307,7 +323,7 @@ memory_tidy(Storage *s, UploadKeep *keep, void *with, uint64_t *removed, Err *e)
     *removed = 0;
     for (Entry *entry = entries; entry < entries + ENTRIES_MAX; entry++)
         if ((entry->state == UPLOAD || entry->state == SEALED) &&
-            !keep(entry->task_id, entry->epoch, with)) {
+            !keep(&(UnfinishedUpload){.task_id = entry->task_id, .epoch = entry->epoch}, with)) {
             forget(entry);
             ++*removed;
         }
@@ -334,6 +350,7 @@ const StorageKind storage_memory = {
     .list = memory_list,
     .stat = memory_stat,
     .remove = memory_remove,
+    .remove_many = memory_remove_many,
     .tidy = memory_tidy,
     .check = memory_check,
 };

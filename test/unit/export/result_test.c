@@ -660,6 +660,58 @@ test_etag_over_a_life(void **state)
         judge("life", &r, at, &r, at + 601 * second);
 }
 
+static int64_t credentials_end_s;
+
+static bool
+signs_for_a_while(Storage *s, const char *key, const SignSpec *spec, char *url, size_t url_bytes,
+    int64_t *expires_wall_s, Err *e)
+{
+    (void)s;
+    (void)e;
+    assert_string_equal(spec->name, "x.csv");
+    assert_string_equal(spec->content_type, "text/csv; charset=utf-8");
+    *expires_wall_s =
+        spec->expires_wall_s < credentials_end_s ? spec->expires_wall_s : credentials_end_s;
+    return snprintf(url, url_bytes, "https://store/%s?until=%lld", key,
+               (long long)*expires_wall_s) < (int)url_bytes;
+}
+
+/* What a store signs with may end before what was asked for: the true end is told, and new
+ * credentials make a new link. */
+static void
+test_credentials_that_end(void **state)
+{
+    static const struct {
+        int64_t in_s; /* the credentials end */
+        const char *reason;
+        int64_t expires_in_s;
+    } cases[] = {{3600, "credentials", 3600}, {7200, "credentials", 7200},
+        {86399, "credentials", 86399}, {86400, "requested", 86400}, {999999, "requested", 86400}};
+    const ResultView before = view;
+    StorageKind kind = storage_file;
+    QueueRecord r = record_of(QUEUE_COMPLETED);
+    char etag[COUNT(cases)][80];
+
+    (void)state;
+    kind.sign = signs_for_a_while;
+    view.storage_kind = &kind;
+    r.result = "{\"compression\":\"none\",\"filename\":\"x.csv\"}";
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        json_t *body;
+
+        credentials_end_s = noon_us / second + cases[i].in_s;
+        body = status(&r);
+        assert_string_equal(text(body, "expires_reason"), cases[i].reason);
+        assert_int_equal(
+            json_integer_value(json_object_get(body, "expires_in")), cases[i].expires_in_s);
+        json_decref(body);
+        result_etag(&r, &view, etag[i]);
+        if (i > 0)
+            assert_true((strcmp(etag[i], etag[i - 1]) == 0) == (i == 4));
+    }
+    view = before;
+}
+
 /* A damaged record: still one ETag, within its room. */
 static void
 test_etag_of_damaged(void **state)
@@ -777,6 +829,7 @@ main(void)
         cmocka_unit_test(test_retry_after),
         cmocka_unit_test(test_etag),
         cmocka_unit_test(test_etag_over_a_life),
+        cmocka_unit_test(test_credentials_that_end),
         cmocka_unit_test(test_etag_of_damaged),
         cmocka_unit_test(test_json),
         cmocka_unit_test(test_totals),

@@ -190,9 +190,17 @@ goes_on(Watch *w, Stage stage, uint64_t rows, uint64_t bytes, Err *e)
 }
 
 static bool
+never_asked(Watch *w)
+{
+    (void)w;
+    return false;
+}
+
+static bool
 sweep(Bench *b, unsigned looks_max, Err *e)
 {
-    Patience p = {.base = {.go_on = goes_on, .end_fd = -1}, .looks_max = looks_max};
+    Patience p = {.base = {.go_on = goes_on, .asked_to_end = never_asked, .end_fd = -1},
+        .looks_max = looks_max};
 
     return sweep_run(b->config, &bench_kinds, &p.base, b->arena, &b->result, e);
 }
@@ -360,6 +368,145 @@ test_uploads(void **state)
     assert_int_equal(b->result.uploads_removed, 0);
 }
 
+static bool
+removes_all_but_one(
+    Storage *s, const char *const *keys, size_t count, StorageRefused *refused, void *with, Err *e)
+{
+    for (size_t i = 0; i < count; i++) {
+        Err why = {0};
+
+        if (strcmp(keys[i], "exports/u/stuck.csv") != 0) {
+            if (!storage_file.remove_many(s, keys + i, 1, refused, with, e))
+                return false;
+            continue;
+        }
+        (void)err_push(&why, ERR_STORAGE_DENIED, ERR_HERE, "not this one");
+        refused(i, &why, with);
+    }
+    return true;
+}
+
+/* Uploads as a store tells them that knows keys and its own names for uploads. */
+static const struct {
+    const char *key, *id;
+    int64_t age_s; /* -1: unknown */
+    bool stays;
+} by_key[] = {
+    {"exports/u/runs.csv", "up-runs", 9999999, true},
+    {"exports/u/runs.csv", "just-begun", 10, true}, /* it is just being told */
+    {"exports/u/runs.csv", "of-an-earlier-run", 7100, true},
+    {"exports/u/runs.csv", "of-an-earlier-run", 7300, false}, /* 1 h for a task, and 1 h more */
+    {"exports/u/prepared.csv", "up-prepared", 9999999, true},
+    {"exports/u/waits.csv", "up-waits", 10, false},
+    {"exports/u/failed.csv", "up-failed", 10, false},
+    {"exports/u/completed.csv", "any", 10, false},
+    {"exports/u/nobody.csv", "any", 7100, true}, /* another program's, maybe */
+    {"exports/u/nobody.csv", "any", 7300, false},
+    {"exports/u/nobody.csv", "any", -1, true},
+};
+static unsigned by_key_removed;
+
+static bool
+tidies_by_key(Storage *s, UploadKeep *keep, void *with, uint64_t *removed, Err *e)
+{
+    int64_t now_us = time_wall_us();
+
+    (void)s;
+    (void)e;
+    *removed = by_key_removed = 0;
+    for (size_t i = 0; i < COUNT(by_key); i++) {
+        const UnfinishedUpload upload = {.key = by_key[i].key,
+            .id = by_key[i].id,
+            .begun_wall_us = by_key[i].age_s < 0 ? 0 : now_us - by_key[i].age_s * 1000000};
+
+        if (!keep(&upload, with)) {
+            by_key_removed |= 1U << i;
+            ++*removed;
+        }
+    }
+    return true;
+}
+
+static void
+test_uploads_by_key(void **state)
+{
+    static const QueueWriteOp ends[] = {
+        QUEUE_RENEW, QUEUE_PREPARE, QUEUE_FAIL, QUEUE_PREPARE, QUEUE_RETRY};
+    static const char *const ids[] = {"runs", "prepared", "failed", "completed", "waits"};
+    StorageKind tells_keys = storage_file;
+    const StorageKind *const storages[] = {&tells_keys, NULL};
+    Kinds kinds = bench_kinds;
+    Bench *b = *state;
+    Patience p = {.base = {.go_on = goes_on, .asked_to_end = never_asked, .end_fd = -1}};
+    Err e = {0};
+
+    tells_keys.tidy = tidies_by_key;
+    kinds.storage = storages;
+    for (size_t i = 0; i < COUNT(ids); i++) {
+        char key[64], upload[64];
+        QueueWrite write[3];
+        QueueRecord r;
+
+        make_task(b, ids[i], QUEUE_RUNNING, NULL, 0);
+        must(queue_embedded.find(b->queue, ids[i], b->arena, &r, &e), &e);
+        snprintf(key, sizeof key, "exports/u/%s.csv", ids[i]);
+        snprintf(upload, sizeof upload, "up-%s", ids[i]);
+        for (size_t k = 0; k < COUNT(write); k++)
+            write[k] = (QueueWrite){.op = k == 0   ? QUEUE_UPLOAD
+                                          : k == 1 ? ends[i]
+                                                   : QUEUE_COMPLETE,
+                .id = ids[i],
+                .epoch = r.epoch,
+                .upload = upload,
+                .key = key,
+                .sealed = "{}",
+                .sha256 = "00",
+                .result = "{}",
+                .error_code = "internal",
+                .lease_ms = 600000,
+                .available_us = b->now_us + day_us,
+                .retain_us = b->now_us + day_us};
+        must(queue_embedded.write(b->queue, write, i == 3 ? 3 : 2, &e), &e);
+        assert_int_equal(write[1].verdict, QUEUE_WRITTEN);
+    }
+    must(sweep_run(b->config, &kinds, &p.base, b->arena, &b->result, &e), &e);
+    for (size_t i = 0; i < COUNT(by_key); i++)
+        if ((by_key_removed >> i & 1) != !by_key[i].stays)
+            fail_msg("%s %s, %lld s old, %s", by_key[i].key, by_key[i].id,
+                (long long)by_key[i].age_s, by_key[i].stays ? "is gone" : "is still there");
+    assert_int_equal(b->result.uploads_removed, (unsigned)__builtin_popcount(by_key_removed));
+}
+
+/* More than go into one batch, with a few that cannot be deleted. */
+static void
+test_many_files(void **state)
+{
+    enum { FILES = 2 * STORAGE_REMOVE_MAX + 7 };
+    StorageKind stubborn = storage_file;
+    const StorageKind *const storages[] = {&stubborn, NULL};
+    Kinds kinds = bench_kinds;
+    Bench *b = *state;
+    Patience p = {.base = {.go_on = goes_on, .asked_to_end = never_asked, .end_fd = -1}};
+    Err e = {0};
+
+    for (int i = 0; i < FILES; i++) {
+        char key[64];
+
+        snprintf(key, sizeof key, "exports/u/%d.csv", i);
+        make_file(b, key, 100 * day_us);
+    }
+    make_file(b, "exports/u/stuck.csv", 100 * day_us);
+    make_file(b, "exports/u/young.csv", day_us);
+    stubborn.remove_many = removes_all_but_one;
+    kinds.storage = storages;
+    assert_false(sweep_run(b->config, &kinds, &p.base, b->arena, &b->result, &e));
+    assert_int_equal(e.code, ERR_STORAGE_DENIED);
+    assert_int_equal(b->result.deleted, FILES);
+    assert_int_equal(b->result.deleted_bytes, 10 * FILES);
+    assert_int_equal(b->result.objects, 1);
+    assert_true(is_there(b, "exports/u/stuck.csv") && is_there(b, "exports/u/young.csv"));
+}
+
 /* Records go after 30 days, but not that of a file which is to be kept for longer. */
 static void
 test_records(void **state)
@@ -451,14 +598,6 @@ test_no_queue(void **state)
     b->config = before;
 }
 
-static bool
-removes_all_but_one(Storage *s, const char *key, bool *existed, Err *e)
-{
-    if (strcmp(key, "exports/u/stuck.csv") == 0)
-        return err_push(e, ERR_STORAGE_DENIED, ERR_HERE, "not this one");
-    return storage_file.remove(s, key, existed, e);
-}
-
 static void
 test_one_that_cannot_be_deleted(void **state)
 {
@@ -466,10 +605,10 @@ test_one_that_cannot_be_deleted(void **state)
     const StorageKind *const storages[] = {&stubborn, NULL};
     Kinds kinds = bench_kinds;
     Bench *b = *state;
-    Patience p = {.base = {.go_on = goes_on, .end_fd = -1}};
+    Patience p = {.base = {.go_on = goes_on, .asked_to_end = never_asked, .end_fd = -1}};
     Err e = {0};
 
-    stubborn.remove = removes_all_but_one;
+    stubborn.remove_many = removes_all_but_one;
     kinds.storage = storages;
     make_file(b, "exports/u/a.csv", 100 * day_us);
     make_file(b, "exports/u/stuck.csv", 100 * day_us);
@@ -491,6 +630,8 @@ main(void)
         CHECK(test_files),
         CHECK(test_things_of_others),
         CHECK(test_uploads),
+        CHECK(test_uploads_by_key),
+        CHECK(test_many_files),
         CHECK(test_records),
         CHECK(test_without_retain),
         CHECK(test_interrupted),
