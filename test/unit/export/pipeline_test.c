@@ -57,6 +57,7 @@ tear_down(void **state)
 static ExportPlan
 counting(const char *how_far)
 {
+    const StorageSpec nothing = {0};
     Err e = {0};
 
     return (ExportPlan){
@@ -67,7 +68,7 @@ counting(const char *how_far)
         .codec = &codec_none,
         .hashes = true,
         .storage_kind = &storage_memory,
-        .storage = storage_memory.open(&(StorageSpec){0}, &e),
+        .storage = storage_memory.open(&nothing, &e),
         .key = key,
         .mark = {"t-1", 1, "text/csv; charset=utf-8"},
     };
