@@ -1,0 +1,894 @@
+/*
+ * An object in the making: parts fly on the client's thread while rows are read and encoded.
+ *
+ *     bytes -> buffer -> full, and more comes? -> a part in flight, at most `parallel` of them
+ *     first full buffer -> CreateMultipartUpload, and the task's state knows the upload
+ *     finish            -> the last part, and all have arrived; a file of one part waits for publish
+ *     publish           -> CompleteMultipartUpload, or PutObject: only then is the object there
+ *
+ * Bounded: (parallel + 1) buffers of one part, and no more than memory_bytes of them.
+ */
+#include <inttypes.h>
+#include <jansson.h>
+#include <openssl/evp.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "base/json.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "storage/s3/s3_in.h"
+
+enum {
+    BUFFERS_MAX = 65,
+    MARK_BYTES = 512,
+    HEADERS_MAX = 20,
+    GOOD_PARTS = 20, /* then one more may fly, after a throttle */
+    GROWS_AFTER = 8, /* of the parts, an eighth */
+    COMPLETE_MS = 15 * 60 * 1000,
+    ABORT_MS = 5000,
+    ABORT_ROUNDS = 5,
+    ABORT_PAUSE_MS = 1000,
+    PAGES_MAX = 100,
+    LIST_BYTES = 8 << 20,
+    PART_LINE_BYTES = 256,
+    SEALED_PART_BYTES = 200,
+};
+
+typedef struct {
+    Arena *memory; /* holds `data` alone; NULL: none yet */
+    char *data;
+    size_t room_bytes, bytes;
+    unsigned number;
+    uint64_t sum; /* checksum of the bytes */
+    bool flies;
+    ClientCall call;
+    S3Request request;
+    S3Answer answer;
+    S3Pair query[2], header[2];
+    char number_text[12], sum_text[16], md5_text[32];
+} Buffer;
+
+typedef struct {
+    Sink base;
+    S3Storage *store;
+    Watch *watch;
+    Arena *task;
+    const char *key;
+    const char *content_type, *disposition;
+    const char *task_id, *export_type; /* as metadata; NULL: none */
+    char mark[MARK_BYTES], attempt[24];
+    char upload[S3_UPLOAD_BYTES]; /* "": none yet */
+    ChecksumKind checksum;
+    char checksum_header[40];
+    uint64_t sum; /* of all parts handed over */
+    int64_t bytes;
+    unsigned parts;     /* handed over */
+    const char **etag;  /* by part number - 1 */
+    unsigned parallel;  /* now; falls when the store is throttled, and comes back */
+    unsigned good_parts;
+    Buffer *filling; /* NULL: none */
+    Buffer *buffer;
+    unsigned buffers; /* made */
+    const char *sealed;
+} Multipart;
+
+/* --- sizes (s3.md 8.2) --- */
+
+size_t
+multipart_part_bytes(const S3Spec *spec, int64_t bytes_max, int64_t bytes)
+{
+    size_t grown, most = (size_t)(spec->memory_bytes / 2);
+    uint64_t reach = spec->part_bytes * spec->parts_max;
+
+    if (bytes_max > 0 && reach >= (uint64_t)bytes_max)
+        return (size_t)spec->part_bytes;
+    grown = (size_t)bytes / (spec->parts_max / GROWS_AFTER + 1);
+    grown = (grown + (1 << 20) - 1) & ~(size_t)((1 << 20) - 1);
+    most = most > spec->part_bytes ? most : (size_t)spec->part_bytes;
+    return grown < spec->part_bytes ? (size_t)spec->part_bytes : grown < most ? grown : most;
+}
+
+/* So many of this size may fly beside the one that is being filled. */
+static unsigned
+parallel_of(const Multipart *m, size_t part_bytes)
+{
+    const S3Spec *spec = client_spec(m->store->client);
+    uint64_t fit = spec->memory_bytes / part_bytes;
+    uint64_t most = fit > 1 ? fit - 1 : 1;
+
+    return (unsigned)(most < m->parallel ? most : m->parallel);
+}
+
+/* --- what every object says of itself --- */
+
+static size_t
+add_pair(S3Pair *to, size_t at, const char *name, const char *value)
+{
+    if (value && *value)
+        to[at++] = (S3Pair){name, value};
+    return at;
+}
+
+/* Of CreateMultipartUpload and PutObject alike. */
+static size_t
+object_headers(const Multipart *m, S3Pair header[HEADERS_MAX])
+{
+    const S3Spec *spec = client_spec(m->store->client);
+    size_t n = 0;
+
+    n = add_pair(header, n, "content-type", m->content_type);
+    n = add_pair(header, n, "content-disposition", m->disposition);
+    n = add_pair(header, n, "x-amz-meta-rowferry-upload", m->mark);
+    n = add_pair(header, n, "x-amz-meta-rowferry-task", m->task_id);
+    n = add_pair(header, n, "x-amz-meta-rowferry-attempt", m->attempt);
+    n = add_pair(header, n, "x-amz-meta-rowferry-type", m->export_type);
+    if (strcmp(spec->sse, "none") != 0)
+        n = add_pair(header, n, "x-amz-server-side-encryption", spec->sse);
+    n = add_pair(header, n, "x-amz-server-side-encryption-aws-kms-key-id", spec->sse_kms_key_id);
+    if (text_starts(spec->sse, "aws:kms"))
+        n = add_pair(header, n, "x-amz-server-side-encryption-bucket-key-enabled", "true");
+    n = add_pair(header, n, "x-amz-storage-class", spec->storage_class);
+    if (spec->tags)
+        n = add_pair(header, n, "x-amz-tagging", "rowferry=export");
+    return n;
+}
+
+/* Some stores take the order to encrypt and do not follow it. */
+static bool
+check_encrypted(const S3Storage *s, const S3Answer *answer, Err *e)
+{
+    const char *sse = client_spec(s->client)->sse;
+    char said[64];
+
+    return !*sse || strcmp(sse, "none") == 0 ||
+           http_header(&answer->http, "x-amz-server-side-encryption", said, sizeof said) ||
+           fail(e, STORAGE_DENIED,
+               "the store does not encrypt (ROWFERRY_S3_SSE=%s), and says nothing of it", sse);
+}
+
+static bool
+is_conditional(const S3Storage *s)
+{
+    return !s->no_conditional && strcmp(client_spec(s->client)->conditional, "off") != 0;
+}
+
+/* --- parts --- */
+
+static bool
+read_etag(Multipart *m, const Buffer *b, Err *e)
+{
+    char etag[S3_ETAG_BYTES];
+
+    if (!http_header(&b->answer.http, "ETag", etag, sizeof etag) || !etag[0])
+        return fail(e, STORAGE_UNAVAILABLE, "the store took part %u and gave no ETag", b->number);
+    if (b->md5_text[0] && strlen(etag) == 34) {
+        uint8_t told[16], sum[16];
+        char digits[33];
+        size_t count;
+
+        memcpy(digits, etag + 1, 32);
+        digits[32] = '\0';
+        if (text_unhex(digits, told, sizeof told) &&
+            text_unbase64(b->md5_text, sum, sizeof sum, &count) &&
+            memcmp(told, sum, sizeof sum) != 0)
+            return fail(e, STORAGE_UNAVAILABLE, "the store has other bytes than part %u", b->number);
+    }
+    return (m->etag[b->number - 1] = arena_text(m->task, etag, e)) != NULL;
+}
+
+/* Additive increase, multiplicative decrease (s3.md 7.3). */
+static void
+steer(Multipart *m, bool was_throttled)
+{
+    if (was_throttled) {
+        m->parallel = m->parallel > 1 ? m->parallel / 2 : 1;
+        m->good_parts = 0;
+    } else if (++m->good_parts >= GOOD_PARTS) {
+        m->parallel += m->parallel < client_spec(m->store->client)->parallel;
+        m->good_parts = 0;
+    }
+}
+
+static bool
+land(Multipart *m, Buffer *b, Err *e)
+{
+    bool ok = b->call.ok ? read_etag(m, b, e) : (*e = b->call.why, false);
+
+    steer(m, b->call.was_throttled);
+    client_answer_free(&b->answer);
+    b->call.stands = CALL_NONE;
+    b->flies = false;
+    b->bytes = 0;
+    return ok || wrap(e, "part %u of %s", b->number, m->key);
+}
+
+/* Takes in those that have arrived; how many still fly. */
+static bool
+look_at_parts(Multipart *m, unsigned *flying, Err *e)
+{
+    *flying = 0;
+    for (Buffer *b = m->buffer; b < m->buffer + m->buffers; b++) {
+        if (!b->flies)
+            continue;
+        if (!client_has_ended(m->store->client, &b->call))
+            ++*flying;
+        else if (!land(m, b, e))
+            return false;
+    }
+    return true;
+}
+
+/* Until no more than `most` parts fly. */
+static bool
+wait_for_parts(Multipart *m, unsigned most, Err *e)
+{
+    unsigned flying;
+
+    for (;;) {
+        if (!look_at_parts(m, &flying, e))
+            return false;
+        if (flying <= most)
+            return true;
+        if (!client_wait(m->store->client, m->watch, e))
+            return false;
+    }
+}
+
+static bool
+set_md5(Buffer *b, Err *e)
+{
+    uint8_t sum[16];
+    Buf text = buf_new(64);
+    bool ok;
+
+    if (EVP_Digest(b->data, b->bytes, sum, NULL, EVP_md5(), NULL) != 1)
+        return fail(e, INTERNAL, "MD5 is not to be had (a FIPS build?): ROWFERRY_S3_ETAG=opaque");
+    text_base64(&text, sum, sizeof sum);
+    ok = text_copy(b->md5_text, sizeof b->md5_text, text.data);
+    buf_free(&text);
+    return ok || fail(e, INTERNAL, "an MD5 that is too long");
+}
+
+static bool
+send_part(Multipart *m, Buffer *b, Err *e)
+{
+    const S3Spec *spec = client_spec(m->store->client);
+
+    if (m->parts == spec->parts_max)
+        return fail(e, SIZE_LIMIT,
+            "more than %u parts: raise ROWFERRY_S3_PART or ROWFERRY_S3_MEMORY", spec->parts_max);
+    b->number = ++m->parts;
+    snprintf(b->number_text, sizeof b->number_text, "%u", b->number);
+    b->query[0] = (S3Pair){"partNumber", b->number_text};
+    b->query[1] = (S3Pair){"uploadId", m->upload};
+    b->request = (S3Request){
+        .operation = "UploadPart",
+        .method = "PUT",
+        .key = m->key,
+        .query = b->query,
+        .queries = 2,
+        .header = b->header,
+        .body = b->data,
+        .body_bytes = b->bytes,
+    };
+    b->md5_text[0] = '\0';
+    if (strcmp(spec->etag, "md5") == 0) {
+        if (!set_md5(b, e))
+            return false;
+        b->header[b->request.headers++] = (S3Pair){"content-md5", b->md5_text};
+    }
+    if (m->checksum != CHECKSUM_NONE) {
+        checksum_text(m->checksum, b->sum, b->sum_text);
+        b->header[b->request.headers++] = (S3Pair){m->checksum_header, b->sum_text};
+        m->sum = checksum_combine(m->checksum, m->sum, b->sum, b->bytes);
+    }
+    b->flies = true;
+    client_begin(m->store->client, &b->call, &b->request, &b->answer);
+    return true;
+}
+
+/* --- the upload --- */
+
+typedef struct {
+    S3Storage *store;
+    const char *key, *keep;
+    Watch *watch;
+} Others;
+
+static bool
+abort_other(const AnswerEntry *entry, void *with, Err *e)
+{
+    const Others *o = with;
+
+    return strcmp(entry->key, o->key) != 0 || !entry->upload ||
+           (o->keep && strcmp(entry->upload, o->keep) == 0) ||
+           multipart_abort(o->store, entry->key, entry->upload, o->watch, e);
+}
+
+/* Ends the uploads at a key that nobody knows any more: what an earlier run of the task left, or
+ * an answer that was lost. */
+static bool
+abort_others(S3Storage *s, const char *key, const char *keep, Watch *watch, Err *e)
+{
+    const S3Pair query[] = {{"uploads", ""}, {"prefix", key}};
+    const S3Request request = {
+        .operation = "ListMultipartUploads",
+        .method = "GET",
+        .query = query,
+        .queries = 2,
+        .answer_bytes_max = LIST_BYTES,
+    };
+    Others others = {s, key, keep, watch};
+    S3Answer answer;
+    AnswerPage page;
+    bool ok = client_call(s->client, &request, &answer, watch, e) &&
+              answer_uploads(
+                  answer.http.body.data, answer.http.body.bytes, abort_other, &others, &page, e);
+
+    client_answer_free(&answer);
+    return ok;
+}
+
+static bool
+begin_upload(Multipart *m, Err *e)
+{
+    S3Pair header[HEADERS_MAX];
+    const S3Pair query[] = {{"uploads", ""}};
+    S3Request request = {
+        .operation = "CreateMultipartUpload",
+        .method = "POST",
+        .key = m->key,
+        .query = query,
+        .queries = 1,
+        .header = header,
+        .headers = object_headers(m, header),
+    };
+    S3Answer answer;
+    Err ignored = {0};
+    bool ok;
+
+    if (!(m->etag = arena_alloc_array(
+              m->task, client_spec(m->store->client)->parts_max, sizeof *m->etag, e)))
+        return false;
+    if (m->checksum != CHECKSUM_NONE) {
+        header[request.headers++] =
+            (S3Pair){"x-amz-checksum-algorithm", checksum_name(m->checksum)};
+        header[request.headers++] = (S3Pair){"x-amz-checksum-type", "FULL_OBJECT"};
+    }
+    ok = client_call(m->store->client, &request, &answer, m->watch, e) &&
+         answer_created(answer.http.body.data, answer.http.body.bytes, m->upload, e);
+    if (ok) {
+        ok = check_encrypted(m->store, &answer, e);
+        if (ok && answer.may_have_done &&
+            !abort_others(m->store, m->key, m->upload, m->watch, &ignored))
+            log_event(LOG_INFO, "storage.uploads_unseen", log_err(&ignored));
+    }
+    client_answer_free(&answer);
+    return ok && (!m->watch->uploading || m->watch->uploading(m->watch, m->upload, e));
+}
+
+bool
+multipart_abort(S3Storage *s, const char *key, const char *upload, Watch *watch, Err *e)
+{
+    const S3Pair query[] = {{"uploadId", upload}};
+    const S3Request end = {.operation = "AbortMultipartUpload",
+        .method = "DELETE",
+        .key = key,
+        .query = query,
+        .queries = 1,
+        .total_ms = ABORT_MS};
+    const S3Request look = {.operation = "ListParts",
+        .method = "GET",
+        .key = key,
+        .query = query,
+        .queries = 1,
+        .answer_bytes_max = LIST_BYTES,
+        .total_ms = ABORT_MS};
+
+    for (int round = 0; round < ABORT_ROUNDS; round++) {
+        S3Answer answer;
+        size_t parts = 1;
+        Err why = {0};
+        bool ok, gone;
+
+        ok = client_call(s->client, &end, &answer, watch, &why);
+        gone = !ok && (answer.class == S3_GONE || answer.class == S3_ABSENT);
+        client_answer_free(&answer);
+        if (!ok && !gone) {
+            *e = why;
+            return false;
+        }
+        /* What was in flight may have landed behind the abort, and would be paid for. */
+        err_clear(&why);
+        ok = client_call(s->client, &look, &answer, watch, &why) &&
+             answer_parts(answer.http.body.data, answer.http.body.bytes, &parts, &why);
+        gone = !ok && (answer.class == S3_GONE || answer.class == S3_ABSENT);
+        client_answer_free(&answer);
+        /* A login that may abort and not list is good enough. */
+        if (gone || (!ok && why.code == ERR_STORAGE_DENIED))
+            return true;
+        if (!ok) {
+            *e = why;
+            return false;
+        }
+        if (round > 0 && !client_pause(s->client, ABORT_PAUSE_MS, watch, e))
+            return false;
+    }
+    return fail(e, STORAGE_UNAVAILABLE, "an upload of %s does not end", key);
+}
+
+/* --- the sink --- */
+
+static void
+free_buffers(Multipart *m)
+{
+    for (Buffer *b = m->buffer; b < m->buffer + m->buffers; b++) {
+        client_cancel(m->store->client, &b->call);
+        b->flies = false;
+        arena_free(b->memory);
+        b->memory = NULL;
+    }
+    m->filling = NULL;
+    m->buffers = 0;
+}
+
+/* One that neither flies nor is filled, of the size that parts have now. Untouched memory costs
+ * nothing, so a small file does not pay for a whole part. */
+static bool
+take_buffer(Multipart *m, Err *e)
+{
+    size_t part_bytes = multipart_part_bytes(
+        client_spec(m->store->client), m->store->bytes_max, m->bytes);
+    Buffer *b = NULL;
+
+    for (unsigned i = 0; i < m->buffers && !b; i++)
+        if (!m->buffer[i].flies)
+            b = &m->buffer[i];
+    if (!b)
+        b = &m->buffer[m->buffers++]; /* no more than `parallel` fly */
+    if (b->room_bytes != part_bytes || !b->memory) {
+        arena_free(b->memory);
+        b->room_bytes = part_bytes;
+        if (!(b->memory = arena_new(part_bytes + (64 << 10))))
+            return fail(e, MEMORY_LIMIT, "no memory for a part");
+        if (!(b->data = arena_alloc_bare(b->memory, part_bytes, e)))
+            return false;
+    }
+    b->bytes = 0;
+    b->sum = 0;
+    m->filling = b;
+    return true;
+}
+
+static bool
+hand_over(Multipart *m, Err *e)
+{
+    Buffer *b = m->filling;
+
+    if (!m->upload[0] && !begin_upload(m, e))
+        return false;
+    if (!wait_for_parts(m, parallel_of(m, b->room_bytes) - 1, e))
+        return false;
+    m->filling = NULL;
+    return send_part(m, b, e);
+}
+
+static bool
+multipart_write(Sink *s, const void *data, size_t bytes, Err *e)
+{
+    Multipart *m = (Multipart *)s;
+    const char *from = data;
+
+    if (m->store->bytes_max > 0 && m->bytes + (int64_t)bytes > m->store->bytes_max)
+        return fail(e, SIZE_LIMIT, "more than %" PRId64 " bytes", m->store->bytes_max);
+    while (bytes > 0) {
+        Buffer *b = m->filling;
+        size_t some;
+
+        if (!b) {
+            if (!take_buffer(m, e))
+                return false;
+            continue;
+        }
+        if (b->bytes == b->room_bytes) {
+            if (!hand_over(m, e))
+                return false;
+            continue;
+        }
+        some = b->room_bytes - b->bytes < bytes ? b->room_bytes - b->bytes : bytes;
+        memcpy(b->data + b->bytes, from, some);
+        if (m->checksum != CHECKSUM_NONE)
+            b->sum = checksum_update(m->checksum, b->sum, from, some);
+        b->bytes += some;
+        m->bytes += (int64_t)some;
+        from += some;
+        bytes -= some;
+    }
+    return true;
+}
+
+/* One line of JSON: all that a later owner needs to complete the upload. */
+static bool
+seal(Multipart *m, Err *e)
+{
+    Buf to = buf_new((size_t)m->parts * SEALED_PART_BYTES + (16 << 10));
+    char sum[16] = "";
+    bool ok;
+
+    if (m->upload[0] && m->checksum != CHECKSUM_NONE)
+        checksum_text(m->checksum, m->sum, sum);
+    buf_text(&to, "{\"store\":\"s3\",\"key\":");
+    text_json_string(&to, m->key, strlen(m->key), 0);
+    buf_text(&to, ",\"mark\":");
+    text_json_string(&to, m->mark, strlen(m->mark), 0);
+    buf_printf(&to, ",\"bytes\":%" PRId64 ",\"upload\":", m->bytes);
+    text_json_string(&to, m->upload, strlen(m->upload), 0);
+    buf_printf(&to, ",\"checksum\":\"%s\",\"sum\":\"%s\",\"parts\":[",
+        m->checksum != CHECKSUM_NONE ? checksum_name(m->checksum) : "", sum);
+    for (unsigned i = 0; i < m->parts; i++) {
+        buf_text(&to, i > 0 ? "," : "");
+        text_json_string(&to, m->etag[i], strlen(m->etag[i]), 0);
+    }
+    buf_text(&to, "]}");
+    ok = buf_is_good(&to, e) && (m->sealed = arena_bytes(m->task, to.data, to.bytes, e)) != NULL;
+    buf_free(&to);
+    return ok;
+}
+
+static bool
+multipart_finish(Sink *s, Err *e)
+{
+    Multipart *m = (Multipart *)s;
+
+    if (!m->filling && !take_buffer(m, e))
+        return false;
+    if (m->upload[0] || !is_conditional(m->store)) {
+        /* Without conditional writes a small file is an upload, too: so an owner that lost its task
+         * cannot write over the next one's file. */
+        if ((m->filling->bytes > 0 || m->parts == 0) && !hand_over(m, e))
+            return false;
+        if (!wait_for_parts(m, 0, e))
+            return false;
+        free_buffers(m);
+    }
+    return seal(m, e);
+}
+
+static void
+multipart_abandon(Sink *s)
+{
+    Multipart *m = (Multipart *)s;
+    Err why = {0};
+
+    free_buffers(m);
+    if (m->upload[0] && !multipart_abort(m->store, m->key, m->upload, NULL, &why))
+        log_event(LOG_WARNING, "storage.upload_left", log_text("key", m->key), log_err(&why));
+    m->upload[0] = '\0';
+}
+
+static const SinkKind multipart_sink = {
+    .name = "s3",
+    .write = multipart_write,
+    .finish = multipart_finish,
+    .abort = multipart_abandon,
+};
+
+/* {task id}.{epoch}.{nonce}: says of an object whose it is, to whoever lost the answer. */
+static bool
+make_mark(Multipart *m, const Upload *mark, Err *e)
+{
+    Buf text = buf_new(MARK_BYTES - 1);
+    uint8_t nonce[8] = {0};
+    char digits[17];
+    bool ok;
+
+    (void)!getrandom(nonce, sizeof nonce, 0);
+    text_hex(nonce, sizeof nonce, digits);
+    text_percent_encode(&text, mark->task_id, strlen(mark->task_id), false);
+    m->task_id = arena_text(m->task, text.data, e);
+    buf_printf(&text, ".%" PRId64 ".%s", mark->epoch, digits);
+    ok = m->task_id && buf_is_good(&text, e) && text_copy(m->mark, sizeof m->mark, text.data);
+    buf_free(&text);
+    snprintf(m->attempt, sizeof m->attempt, "%" PRId64, mark->epoch);
+    return ok;
+}
+
+static ChecksumKind
+checksum_kind(const S3Storage *s)
+{
+    const char *name = client_spec(s->client)->checksum;
+
+    if (strcmp(name, "crc32c") == 0)
+        return CHECKSUM_CRC32C;
+    if (strcmp(name, "crc64nvme") == 0 ||
+        (strcmp(name, "auto") == 0 && client_site(s->client).is_aws))
+        return CHECKSUM_CRC64NVME;
+    /* A body that is not signed is never without a checksum (s3.md 3.4). */
+    if (strcmp(client_spec(s->client)->payload, "unsigned") == 0)
+        return CHECKSUM_CRC32C;
+    return CHECKSUM_NONE;
+}
+
+Sink *
+multipart_create(
+    Storage *s, const char *key, const Upload *mark, Watch *watch, Arena *task, Err *e)
+{
+    S3Storage *store = (S3Storage *)s;
+    const S3Spec *spec = client_spec(store->client);
+    Multipart *m = arena_alloc(task, sizeof *m, e);
+    Err ignored = {0};
+
+    if (!storage_key_check(key, e) || !m)
+        return NULL;
+    *m = (Multipart){
+        .base.kind = &multipart_sink,
+        .store = store,
+        .watch = watch,
+        .task = task,
+        .parallel = spec->parallel,
+        .checksum = checksum_kind(store),
+    };
+    if (!(m->key = arena_text(task, key, e)) ||
+        !(m->content_type = arena_text(task, mark->content_type, e)) || !make_mark(m, mark, e) ||
+        !(m->buffer = arena_alloc_array(task, spec->parallel + 1, sizeof *m->buffer, e)))
+        return NULL;
+    if (m->checksum != CHECKSUM_NONE)
+        snprintf(m->checksum_header, sizeof m->checksum_header, "x-amz-checksum-%s",
+            checksum_name(m->checksum));
+    for (char *at = m->checksum_header; *at; at++)
+        *at = *at >= 'A' && *at <= 'Z' ? (char)(*at - 'A' + 'a') : *at;
+    /* What earlier runs left; the sweep finds what is not found here. */
+    if (mark->epoch > 1 && !abort_others(store, key, NULL, watch, &ignored)) {
+        if (ignored.code == ERR_CANCELLED) {
+            *e = ignored;
+            return NULL;
+        }
+        log_event(LOG_INFO, "storage.uploads_unseen", log_err(&ignored));
+    }
+    return &m->base;
+}
+
+const char *
+multipart_sealed(Sink *object, Err *e)
+{
+    Multipart *m = (Multipart *)object;
+
+    if (!m->sealed)
+        fail(e, INTERNAL, "an upload that is not finished");
+    return m->sealed;
+}
+
+/* --- what was sealed --- */
+
+typedef struct {
+    json_t *json;
+    const char *key, *mark, *upload, *checksum, *sum;
+    int64_t bytes;
+    const json_t *parts;
+} Sealed;
+
+static bool
+read_sealed(const char *text, Sealed *sealed, Err *e)
+{
+    *sealed = (Sealed){.json = json_parse(text, strlen(text), 4, e)};
+    if (!sealed->json)
+        return wrap(e, "reading what was sealed");
+    sealed->key = json_text_or(sealed->json, "key", "");
+    sealed->mark = json_text_or(sealed->json, "mark", "");
+    sealed->upload = json_text_or(sealed->json, "upload", "");
+    sealed->checksum = json_text_or(sealed->json, "checksum", "");
+    sealed->sum = json_text_or(sealed->json, "sum", "");
+    sealed->bytes = json_int_or(sealed->json, "bytes", -1);
+    sealed->parts = json_object_get(sealed->json, "parts");
+    if (sealed->mark[0] && sealed->bytes >= 0 && json_is_array(sealed->parts))
+        return storage_key_check(sealed->key, e);
+    return fail(e, INTERNAL, "what was sealed does not name an upload");
+}
+
+typedef enum { NOBODY_HAS, WE_HAVE, ANOTHER_HAS } Owner;
+
+/* "Did it happen?" (s3.md 8.5): by what the object says of itself, not by the answer. */
+static bool
+look_at_object(S3Storage *s, const Sealed *sealed, Owner *owner, Err *e)
+{
+    const S3Request request = {.operation = "HeadObject", .method = "HEAD", .key = sealed->key};
+    char mark[MARK_BYTES] = "", length[32] = "";
+    S3Answer answer;
+    uint64_t bytes = 0;
+    bool ok = client_call(s->client, &request, &answer, NULL, e);
+
+    *owner = NOBODY_HAS;
+    if (ok) {
+        (void)http_header(&answer.http, "x-amz-meta-rowferry-upload", mark, sizeof mark);
+        (void)http_header(&answer.http, "Content-Length", length, sizeof length);
+        *owner = strcmp(mark, sealed->mark) == 0 && text_to_uint(length, INT64_MAX, &bytes) &&
+                         bytes == (uint64_t)sealed->bytes
+                     ? WE_HAVE
+                     : ANOTHER_HAS;
+    } else if (answer.class == S3_ABSENT) {
+        err_clear(e);
+        ok = true;
+    }
+    client_answer_free(&answer);
+    return ok;
+}
+
+/* After a write whose answer is no yes. `why`: what it said. */
+static bool
+judge_write(S3Storage *s, const Sealed *sealed, const S3Answer *answer, const Err *why, Err *e)
+{
+    bool is_over = answer->class == S3_GONE || answer->class == S3_PRESENT;
+    Err unseen = {0};
+    Owner owner;
+
+    if (!is_over && !answer->may_have_done) {
+        *e = *why;
+        return false;
+    }
+    if (!look_at_object(s, sealed, &owner, &unseen)) {
+        *e = unseen;
+        return wrap(e, "asking what became of %s", sealed->key);
+    }
+    if (owner == WE_HAVE)
+        return true;
+    if (owner == ANOTHER_HAS)
+        return fail(e, EXISTS, "another object has the key %s", sealed->key);
+    if (is_over)
+        return fail(e, FILE_GONE, "neither the upload nor the object %s is there", sealed->key);
+    *e = *why;
+    return false;
+}
+
+/* --- publishing --- */
+
+static bool
+put_object(S3Storage *s, Multipart *m, const Sealed *sealed, bool conditional, S3Answer *answer,
+    Err *e)
+{
+    S3Pair header[HEADERS_MAX];
+    char sum[16];
+    S3Request request = {
+        .operation = "PutObject",
+        .method = "PUT",
+        .key = sealed->key,
+        .header = header,
+        .headers = object_headers(m, header),
+        .body = m->filling->data,
+        .body_bytes = m->filling->bytes,
+    };
+
+    if (conditional)
+        header[request.headers++] = (S3Pair){"if-none-match", "*"};
+    if (m->checksum != CHECKSUM_NONE) {
+        checksum_text(m->checksum, m->filling->sum, sum);
+        header[request.headers++] = (S3Pair){m->checksum_header, sum};
+    }
+    if (strcmp(client_spec(s->client)->etag, "md5") == 0) {
+        if (!set_md5(m->filling, e))
+            return false;
+        header[request.headers++] = (S3Pair){"content-md5", m->filling->md5_text};
+    }
+    return client_call(s->client, &request, answer, m->watch, e) && check_encrypted(s, answer, e);
+}
+
+static bool
+complete(S3Storage *s, const Sealed *sealed, bool conditional, S3Answer *answer, Err *e)
+{
+    Buf body = buf_new(json_array_size(sealed->parts) * PART_LINE_BYTES + (4 << 10));
+    const S3Pair query[] = {{"uploadId", sealed->upload}};
+    char size[24], name[40], etag[S3_ETAG_BYTES];
+    S3Pair header[4];
+    S3Request request = {
+        .operation = "CompleteMultipartUpload",
+        .method = "POST",
+        .key = sealed->key,
+        .query = query,
+        .queries = 1,
+        .header = header,
+        .timeout_ms = COMPLETE_MS,
+        .reads_error = true,
+        .is_slow = true,
+    };
+    size_t at;
+    const json_t *part;
+    bool ok;
+
+    snprintf(size, sizeof size, "%" PRId64, sealed->bytes);
+    header[request.headers++] = (S3Pair){"x-amz-mp-object-size", size};
+    if (conditional)
+        header[request.headers++] = (S3Pair){"if-none-match", "*"};
+    if (sealed->sum[0]) {
+        snprintf(name, sizeof name, "x-amz-checksum-%.20s", sealed->checksum);
+        for (char *c = name; *c; c++)
+            *c = *c >= 'A' && *c <= 'Z' ? (char)(*c - 'A' + 'a') : *c;
+        header[request.headers++] = (S3Pair){name, sealed->sum};
+        header[request.headers++] = (S3Pair){"x-amz-checksum-type", "FULL_OBJECT"};
+    }
+    buf_text(&body, "<CompleteMultipartUpload>");
+    json_array_foreach((json_t *)(uintptr_t)sealed->parts, at, part)
+    {
+        const char *text = json_string_value(part);
+
+        buf_printf(&body, "<Part><PartNumber>%zu</PartNumber><ETag>", at + 1);
+        answer_put_text(&body, text ? text : "", text ? strlen(text) : 0);
+        buf_text(&body, "</ETag></Part>");
+    }
+    buf_text(&body, "</CompleteMultipartUpload>");
+    request.body = body.data;
+    request.body_bytes = body.bytes;
+    *answer = (S3Answer){0};
+    ok = buf_is_good(&body, e) && client_call(s->client, &request, answer, NULL, e);
+    /* A 200 is not yet a yes (s3.md 8.4). */
+    if (ok && !answer_completed(answer->http.body.data, answer->http.body.bytes, etag, e)) {
+        answer->may_have_done = true;
+        ok = false;
+    }
+    buf_free(&body);
+    return ok;
+}
+
+static bool
+write_object(S3Storage *s, Multipart *m, const Sealed *sealed, Err *e)
+{
+    bool conditional = is_conditional(s), ok;
+    S3Answer answer;
+    Err why = {0};
+
+    for (;;) {
+        ok = sealed->upload[0] ? complete(s, sealed, conditional, &answer, &why)
+                               : put_object(s, m, sealed, conditional, &answer, &why);
+        if (ok || !conditional || answer.class != S3_CANNOT)
+            break;
+        /* Learnt: this store knows no conditions. The next small file is an upload. */
+        s->no_conditional = true;
+        conditional = false;
+        client_answer_free(&answer);
+        err_clear(&why);
+    }
+    ok = ok || judge_write(s, sealed, &answer, &why, e);
+    client_answer_free(&answer);
+    return ok;
+}
+
+bool
+multipart_publish(Storage *storage, const char *sealed_text, Sink *object, Err *e)
+{
+    S3Storage *s = (S3Storage *)storage;
+    Multipart *m = (Multipart *)object;
+    Sealed sealed;
+    Owner owner = NOBODY_HAS;
+    bool ok = read_sealed(sealed_text, &sealed, e);
+
+    if (ok && (sealed.upload[0] || (m && m->filling))) {
+        ok = write_object(s, m, &sealed, e);
+        if (!ok && e->code == ERR_EXISTS && sealed.upload[0]) {
+            Err ignored = {0};
+
+            (void)multipart_abort(s, sealed.key, sealed.upload, NULL, &ignored);
+        }
+    } else if (ok) {
+        /* The bytes of a small file went with the process that had them. */
+        ok = look_at_object(s, &sealed, &owner, e) &&
+             (owner == WE_HAVE ||
+                 (owner == ANOTHER_HAS
+                         ? fail(e, EXISTS, "another object has the key %s", sealed.key)
+                         : fail(e, FILE_GONE, "the object %s was not written", sealed.key)));
+    }
+    if (m)
+        free_buffers(m);
+    json_decref(sealed.json);
+    return ok;
+}
+
+bool
+multipart_discard(Storage *storage, const char *sealed_text, Err *e)
+{
+    S3Storage *s = (S3Storage *)storage;
+    Sealed sealed;
+    bool ok = read_sealed(sealed_text, &sealed, e) &&
+              (!sealed.upload[0] || multipart_abort(s, sealed.key, sealed.upload, NULL, e));
+
+    json_decref(sealed.json);
+    return ok;
+}
