@@ -169,7 +169,7 @@ static bool
 write_headers(Client *c, const Site *site, ClientCall *call, const char *path, Err *e)
 {
     const S3Request *r = call->request;
-    S3Pair header[S3_PAIRS_MAX + 1];
+    S3Pair header[S3_PAIRS_MAX + 2];
     SignRequest sign = {
         .method = call->asks_region ? "GET" : r->method,
         .host = site->host,
@@ -190,6 +190,8 @@ write_headers(Client *c, const Site *site, ClientCall *call, const char *path, E
     for (size_t i = 0; i < r->headers; i++)
         if (r->header[i].value)
             header[sign.headers++] = r->header[i];
+    if (*c->spec->bucket_owner)
+        header[sign.headers++] = (S3Pair){"x-amz-expected-bucket-owner", c->spec->bucket_owner};
     if (call->asks_region)
         header[sign.headers++] = first_byte;
     if (c->spec->anonymous) {
@@ -733,6 +735,23 @@ client_wait(Client *c, Watch *watch, Err *e)
         if (read(c->ended_fd, &count, sizeof count) == sizeof count)
             return true;
     }
+}
+
+bool
+client_pause(Client *c, int64_t wait_ms, Watch *watch, Err *e)
+{
+    int64_t until_ms = time_now_ms() + wait_ms;
+    struct pollfd end = {.fd = watch ? watch->end_fd : -1, .events = POLLIN};
+
+    (void)c;
+    for (int64_t left_ms; (left_ms = until_ms - time_now_ms()) > 0;) {
+        (void)poll(&end, 1, (int)(left_ms < LOOK_MS ? left_ms : LOOK_MS));
+        if (watch && watch->asked_to_end(watch))
+            return fail(e, CANCELLED, "told to end");
+        if (end.revents)
+            end.fd = -1;
+    }
+    return true;
 }
 
 void

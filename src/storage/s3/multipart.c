@@ -3,8 +3,8 @@
  *
  *     bytes -> buffer -> full, and more comes? -> a part in flight, at most `parallel` of them
  *     first full buffer -> CreateMultipartUpload, and the task's state knows the upload
- *     finish            -> the last part, and all have arrived; a file of one part waits for publish
- *     publish           -> CompleteMultipartUpload, or PutObject: only then is the object there
+ *     finish            -> the last part, and all have arrived; a file of one part waits for
+ * publish publish           -> CompleteMultipartUpload, or PutObject: only then is the object there
  *
  * Bounded: (parallel + 1) buffers of one part, and no more than memory_bytes of them.
  */
@@ -63,9 +63,9 @@ typedef struct {
     char checksum_header[40];
     uint64_t sum; /* of all parts handed over */
     int64_t bytes;
-    unsigned parts;     /* handed over */
-    const char **etag;  /* by part number - 1 */
-    unsigned parallel;  /* now; falls when the store is throttled, and comes back */
+    unsigned parts;    /* handed over */
+    const char **etag; /* by part number - 1 */
+    unsigned parallel; /* now; falls when the store is throttled, and comes back */
     unsigned good_parts;
     Buffer *filling; /* NULL: none */
     Buffer *buffer;
@@ -172,7 +172,8 @@ read_etag(Multipart *m, const Buffer *b, Err *e)
         if (text_unhex(digits, told, sizeof told) &&
             text_unbase64(b->md5_text, sum, sizeof sum, &count) &&
             memcmp(told, sum, sizeof sum) != 0)
-            return fail(e, STORAGE_UNAVAILABLE, "the store has other bytes than part %u", b->number);
+            return fail(
+                e, STORAGE_UNAVAILABLE, "the store has other bytes than part %u", b->number);
     }
     return (m->etag[b->number - 1] = arena_text(m->task, etag, e)) != NULL;
 }
@@ -438,8 +439,8 @@ free_buffers(Multipart *m)
 static bool
 take_buffer(Multipart *m, Err *e)
 {
-    size_t part_bytes = multipart_part_bytes(
-        client_spec(m->store->client), m->store->bytes_max, m->bytes);
+    size_t part_bytes =
+        multipart_part_bytes(client_spec(m->store->client), m->store->bytes_max, m->bytes);
     Buffer *b = NULL;
 
     for (unsigned i = 0; i < m->buffers && !b; i++)
@@ -611,8 +612,7 @@ checksum_kind(const S3Storage *s)
 }
 
 Sink *
-multipart_create(
-    Storage *s, const char *key, const Upload *mark, Watch *watch, Arena *task, Err *e)
+multipart_create(Storage *s, const char *key, const Upload *mark, Watch *watch, Arena *task, Err *e)
 {
     S3Storage *store = (S3Storage *)s;
     const S3Spec *spec = client_spec(store->client);
@@ -690,13 +690,13 @@ typedef enum { NOBODY_HAS, WE_HAVE, ANOTHER_HAS } Owner;
 
 /* "Did it happen?" (s3.md 8.5): by what the object says of itself, not by the answer. */
 static bool
-look_at_object(S3Storage *s, const Sealed *sealed, Owner *owner, Err *e)
+look_at_object(S3Storage *s, const Sealed *sealed, Watch *watch, Owner *owner, Err *e)
 {
     const S3Request request = {.operation = "HeadObject", .method = "HEAD", .key = sealed->key};
     char mark[MARK_BYTES] = "", length[32] = "";
     S3Answer answer;
     uint64_t bytes = 0;
-    bool ok = client_call(s->client, &request, &answer, NULL, e);
+    bool ok = client_call(s->client, &request, &answer, watch, e);
 
     *owner = NOBODY_HAS;
     if (ok) {
@@ -716,7 +716,8 @@ look_at_object(S3Storage *s, const Sealed *sealed, Owner *owner, Err *e)
 
 /* After a write whose answer is no yes. `why`: what it said. */
 static bool
-judge_write(S3Storage *s, const Sealed *sealed, const S3Answer *answer, const Err *why, Err *e)
+judge_write(S3Storage *s, const Sealed *sealed, const S3Answer *answer, const Err *why,
+    Watch *watch, Err *e)
 {
     bool is_over = answer->class == S3_GONE || answer->class == S3_PRESENT;
     Err unseen = {0};
@@ -726,7 +727,7 @@ judge_write(S3Storage *s, const Sealed *sealed, const S3Answer *answer, const Er
         *e = *why;
         return false;
     }
-    if (!look_at_object(s, sealed, &owner, &unseen)) {
+    if (!look_at_object(s, sealed, watch, &owner, &unseen)) {
         *e = unseen;
         return wrap(e, "asking what became of %s", sealed->key);
     }
@@ -743,8 +744,8 @@ judge_write(S3Storage *s, const Sealed *sealed, const S3Answer *answer, const Er
 /* --- publishing --- */
 
 static bool
-put_object(S3Storage *s, Multipart *m, const Sealed *sealed, bool conditional, S3Answer *answer,
-    Err *e)
+put_object(S3Storage *s, Multipart *m, const Sealed *sealed, bool conditional, Watch *watch,
+    S3Answer *answer, Err *e)
 {
     S3Pair header[HEADERS_MAX];
     char sum[16];
@@ -769,11 +770,12 @@ put_object(S3Storage *s, Multipart *m, const Sealed *sealed, bool conditional, S
             return false;
         header[request.headers++] = (S3Pair){"content-md5", m->filling->md5_text};
     }
-    return client_call(s->client, &request, answer, m->watch, e) && check_encrypted(s, answer, e);
+    return client_call(s->client, &request, answer, watch, e) && check_encrypted(s, answer, e);
 }
 
 static bool
-complete(S3Storage *s, const Sealed *sealed, bool conditional, S3Answer *answer, Err *e)
+complete(
+    S3Storage *s, const Sealed *sealed, bool conditional, Watch *watch, S3Answer *answer, Err *e)
 {
     Buf body = buf_new(json_array_size(sealed->parts) * PART_LINE_BYTES + (4 << 10));
     const S3Pair query[] = {{"uploadId", sealed->upload}};
@@ -818,7 +820,7 @@ complete(S3Storage *s, const Sealed *sealed, bool conditional, S3Answer *answer,
     request.body = body.data;
     request.body_bytes = body.bytes;
     *answer = (S3Answer){0};
-    ok = buf_is_good(&body, e) && client_call(s->client, &request, answer, NULL, e);
+    ok = buf_is_good(&body, e) && client_call(s->client, &request, answer, watch, e);
     /* A 200 is not yet a yes (s3.md 8.4). */
     if (ok && !answer_completed(answer->http.body.data, answer->http.body.bytes, etag, e)) {
         answer->may_have_done = true;
@@ -829,15 +831,15 @@ complete(S3Storage *s, const Sealed *sealed, bool conditional, S3Answer *answer,
 }
 
 static bool
-write_object(S3Storage *s, Multipart *m, const Sealed *sealed, Err *e)
+write_object(S3Storage *s, Multipart *m, const Sealed *sealed, Watch *watch, Err *e)
 {
     bool conditional = is_conditional(s), ok;
     S3Answer answer;
     Err why = {0};
 
     for (;;) {
-        ok = sealed->upload[0] ? complete(s, sealed, conditional, &answer, &why)
-                               : put_object(s, m, sealed, conditional, &answer, &why);
+        ok = sealed->upload[0] ? complete(s, sealed, conditional, watch, &answer, &why)
+                               : put_object(s, m, sealed, conditional, watch, &answer, &why);
         if (ok || !conditional || answer.class != S3_CANNOT)
             break;
         /* Learnt: this store knows no conditions. The next small file is an upload. */
@@ -846,13 +848,13 @@ write_object(S3Storage *s, Multipart *m, const Sealed *sealed, Err *e)
         client_answer_free(&answer);
         err_clear(&why);
     }
-    ok = ok || judge_write(s, sealed, &answer, &why, e);
+    ok = ok || judge_write(s, sealed, &answer, &why, watch, e);
     client_answer_free(&answer);
     return ok;
 }
 
 bool
-multipart_publish(Storage *storage, const char *sealed_text, Sink *object, Err *e)
+multipart_publish(Storage *storage, const char *sealed_text, Sink *object, Watch *watch, Err *e)
 {
     S3Storage *s = (S3Storage *)storage;
     Multipart *m = (Multipart *)object;
@@ -861,15 +863,17 @@ multipart_publish(Storage *storage, const char *sealed_text, Sink *object, Err *
     bool ok = read_sealed(sealed_text, &sealed, e);
 
     if (ok && (sealed.upload[0] || (m && m->filling))) {
-        ok = write_object(s, m, &sealed, e);
+        ok = write_object(s, m, &sealed, watch, e);
         if (!ok && e->code == ERR_EXISTS && sealed.upload[0]) {
-            Err ignored = {0};
+            Err why = {0};
 
-            (void)multipart_abort(s, sealed.key, sealed.upload, NULL, &ignored);
+            if (!multipart_abort(s, sealed.key, sealed.upload, watch, &why))
+                log_event(LOG_WARNING, "storage.upload_left", log_text("key", sealed.key),
+                    log_err(&why));
         }
     } else if (ok) {
         /* The bytes of a small file went with the process that had them. */
-        ok = look_at_object(s, &sealed, &owner, e) &&
+        ok = look_at_object(s, &sealed, watch, &owner, e) &&
              (owner == WE_HAVE ||
                  (owner == ANOTHER_HAS
                          ? fail(e, EXISTS, "another object has the key %s", sealed.key)

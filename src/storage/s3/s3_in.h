@@ -258,6 +258,8 @@ uint64_t checksum_update(ChecksumKind kind, uint64_t so_far, const void *data, s
 uint64_t checksum_by_table(ChecksumKind kind, uint64_t so_far, const void *data, size_t bytes);
 
 /* Base64 of the big-endian bytes, with a NUL. */
+/* That of `a` followed by the `b_bytes` bytes that `b` is of. */
+uint64_t checksum_combine(ChecksumKind kind, uint64_t a, uint64_t b, uint64_t b_bytes);
 void checksum_text(ChecksumKind kind, uint64_t sum, char to[CHECKSUM_TEXT_BYTES]);
 const char *checksum_name(ChecksumKind kind);   /* "CRC32C"; NULL of CHECKSUM_NONE */
 const char *checksum_header(ChecksumKind kind); /* "x-amz-checksum-crc32c"; NULL likewise */
@@ -337,6 +339,9 @@ bool client_has_ended(Client *c, const ClientCall *call);
  * the work is over: CANCELLED, and go_on() knows why. */
 bool client_wait(Client *c, Watch *watch, Err *e) MUST_CHECK;
 
+/* The same with a limit of its own: true when the time is over. */
+bool client_pause(Client *c, int64_t wait_ms, Watch *watch, Err *e) MUST_CHECK;
+
 /* Ends it, whatever it is doing; nothing of it is touched afterwards. Frees what it took. */
 void client_cancel(Client *c, ClientCall *call);
 
@@ -358,10 +363,14 @@ typedef struct {
     bool no_conditional, no_batch; /* learnt: the store cannot */
 } S3Storage;
 
+/* Size of the next part, when `bytes` have gone into parts before it: constant where that reaches
+ * `bytes_max` (0: none), else growing so that parts_max reach 5 TiB, within the memory there is. */
+size_t multipart_part_bytes(const S3Spec *spec, int64_t bytes_max, int64_t bytes);
+
 Sink *multipart_create(
     Storage *s, const char *key, const Upload *mark, Watch *watch, Arena *task, Err *e);
 const char *multipart_sealed(Sink *object, Err *e);
-bool multipart_publish(Storage *s, const char *sealed, Sink *object, Err *e);
+bool multipart_publish(Storage *s, const char *sealed, Sink *object, Watch *watch, Err *e);
 bool multipart_discard(Storage *s, const char *sealed, Err *e);
 
 /* Ends an upload and all its parts; gone already is fine. Up to five rounds (s3.md 8.6). */
