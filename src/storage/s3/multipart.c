@@ -46,7 +46,7 @@ typedef struct {
     S3Request request;
     S3Answer answer;
     S3Pair query[2], header[2];
-    char number_text[12], sum_text[16], md5_text[32];
+    char number_text[12], sum_text[CHECKSUM_TEXT_BYTES], md5_text[32];
 } Buffer;
 
 typedef struct {
@@ -60,8 +60,7 @@ typedef struct {
     char mark[MARK_BYTES], attempt[24];
     char upload[S3_UPLOAD_BYTES]; /* "": none yet */
     ChecksumKind checksum;
-    char checksum_header[40];
-    uint64_t sum; /* of all parts handed over */
+    uint64_t sum; /* of all bytes */
     int64_t bytes;
     unsigned parts;    /* handed over */
     const char **etag; /* by part number - 1 */
@@ -281,8 +280,7 @@ send_part(Multipart *m, Buffer *b, Err *e)
     }
     if (m->checksum != CHECKSUM_NONE) {
         checksum_text(m->checksum, b->sum, b->sum_text);
-        b->header[b->request.headers++] = (S3Pair){m->checksum_header, b->sum_text};
-        m->sum = checksum_combine(m->checksum, m->sum, b->sum, b->bytes);
+        b->header[b->request.headers++] = (S3Pair){checksum_header(m->checksum), b->sum_text};
     }
     b->flies = true;
     client_begin(m->store->client, &b->call, &b->request, &b->answer);
@@ -499,8 +497,10 @@ multipart_write(Sink *s, const void *data, size_t bytes, Err *e)
         }
         some = b->room_bytes - b->bytes < bytes ? b->room_bytes - b->bytes : bytes;
         memcpy(b->data + b->bytes, from, some);
-        if (m->checksum != CHECKSUM_NONE)
+        if (m->checksum != CHECKSUM_NONE) {
             b->sum = checksum_update(m->checksum, b->sum, from, some);
+            m->sum = checksum_update(m->checksum, m->sum, from, some);
+        }
         b->bytes += some;
         m->bytes += (int64_t)some;
         from += some;
@@ -514,7 +514,7 @@ static bool
 seal(Multipart *m, Err *e)
 {
     Buf to = buf_new((size_t)m->parts * SEALED_PART_BYTES + (16 << 10));
-    char sum[16] = "";
+    char sum[CHECKSUM_TEXT_BYTES] = "";
     bool ok;
 
     if (m->upload[0] && m->checksum != CHECKSUM_NONE)
@@ -526,7 +526,7 @@ seal(Multipart *m, Err *e)
     buf_printf(&to, ",\"bytes\":%" PRId64 ",\"upload\":", m->bytes);
     text_json_string(&to, m->upload, strlen(m->upload), 0);
     buf_printf(&to, ",\"checksum\":\"%s\",\"sum\":\"%s\",\"parts\":[",
-        m->checksum != CHECKSUM_NONE ? checksum_name(m->checksum) : "", sum);
+        m->checksum != CHECKSUM_NONE ? checksum_header(m->checksum) : "", sum);
     for (unsigned i = 0; i < m->parts; i++) {
         buf_text(&to, i > 0 ? "," : "");
         text_json_string(&to, m->etag[i], strlen(m->etag[i]), 0);
@@ -633,11 +633,6 @@ multipart_create(Storage *s, const char *key, const Upload *mark, Watch *watch, 
         !(m->content_type = arena_text(task, mark->content_type, e)) || !make_mark(m, mark, e) ||
         !(m->buffer = arena_alloc_array(task, spec->parallel + 1, sizeof *m->buffer, e)))
         return NULL;
-    if (m->checksum != CHECKSUM_NONE)
-        snprintf(m->checksum_header, sizeof m->checksum_header, "x-amz-checksum-%s",
-            checksum_name(m->checksum));
-    for (char *at = m->checksum_header; *at; at++)
-        *at = *at >= 'A' && *at <= 'Z' ? (char)(*at - 'A' + 'a') : *at;
     /* What earlier runs left; the sweep finds what is not found here. */
     if (mark->epoch > 1 && !abort_others(store, key, NULL, watch, &ignored)) {
         if (ignored.code == ERR_CANCELLED) {
@@ -748,7 +743,7 @@ put_object(S3Storage *s, Multipart *m, const Sealed *sealed, bool conditional, W
     S3Answer *answer, Err *e)
 {
     S3Pair header[HEADERS_MAX];
-    char sum[16];
+    char sum[CHECKSUM_TEXT_BYTES];
     S3Request request = {
         .operation = "PutObject",
         .method = "PUT",
@@ -763,7 +758,7 @@ put_object(S3Storage *s, Multipart *m, const Sealed *sealed, bool conditional, W
         header[request.headers++] = (S3Pair){"if-none-match", "*"};
     if (m->checksum != CHECKSUM_NONE) {
         checksum_text(m->checksum, m->filling->sum, sum);
-        header[request.headers++] = (S3Pair){m->checksum_header, sum};
+        header[request.headers++] = (S3Pair){checksum_header(m->checksum), sum};
     }
     if (strcmp(client_spec(s->client)->etag, "md5") == 0) {
         if (!set_md5(m->filling, e))
@@ -779,7 +774,7 @@ complete(
 {
     Buf body = buf_new(json_array_size(sealed->parts) * PART_LINE_BYTES + (4 << 10));
     const S3Pair query[] = {{"uploadId", sealed->upload}};
-    char size[24], name[40], etag[S3_ETAG_BYTES];
+    char size[24], etag[S3_ETAG_BYTES];
     S3Pair header[4];
     S3Request request = {
         .operation = "CompleteMultipartUpload",
@@ -801,10 +796,7 @@ complete(
     if (conditional)
         header[request.headers++] = (S3Pair){"if-none-match", "*"};
     if (sealed->sum[0]) {
-        snprintf(name, sizeof name, "x-amz-checksum-%.20s", sealed->checksum);
-        for (char *c = name; *c; c++)
-            *c = *c >= 'A' && *c <= 'Z' ? (char)(*c - 'A' + 'a') : *c;
-        header[request.headers++] = (S3Pair){name, sealed->sum};
+        header[request.headers++] = (S3Pair){sealed->checksum, sealed->sum};
         header[request.headers++] = (S3Pair){"x-amz-checksum-type", "FULL_OBJECT"};
     }
     buf_text(&body, "<CompleteMultipartUpload>");
@@ -868,8 +860,8 @@ multipart_publish(Storage *storage, const char *sealed_text, Sink *object, Watch
             Err why = {0};
 
             if (!multipart_abort(s, sealed.key, sealed.upload, watch, &why))
-                log_event(LOG_WARNING, "storage.upload_left", log_text("key", sealed.key),
-                    log_err(&why));
+                log_event(
+                    LOG_WARNING, "storage.upload_left", log_text("key", sealed.key), log_err(&why));
         }
     } else if (ok) {
         /* The bytes of a small file went with the process that had them. */

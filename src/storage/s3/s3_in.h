@@ -258,8 +258,6 @@ uint64_t checksum_update(ChecksumKind kind, uint64_t so_far, const void *data, s
 uint64_t checksum_by_table(ChecksumKind kind, uint64_t so_far, const void *data, size_t bytes);
 
 /* Base64 of the big-endian bytes, with a NUL. */
-/* That of `a` followed by the `b_bytes` bytes that `b` is of. */
-uint64_t checksum_combine(ChecksumKind kind, uint64_t a, uint64_t b, uint64_t b_bytes);
 void checksum_text(ChecksumKind kind, uint64_t sum, char to[CHECKSUM_TEXT_BYTES]);
 const char *checksum_name(ChecksumKind kind);   /* "CRC32C"; NULL of CHECKSUM_NONE */
 const char *checksum_header(ChecksumKind kind); /* "x-amz-checksum-crc32c"; NULL likewise */
