@@ -264,6 +264,15 @@ note_peak(Child *c)
     atomic_store_explicit(&c->page->peak_bytes, c->peak_bytes, memory_order_relaxed);
 }
 
+/* A limit of time ends no run whose file may be visible: the parent's own ends this process, and
+ * the next one finds out. */
+static bool
+begin_to_publish(Child *c)
+{
+    c->deadline_ms = 0;
+    return c->publishes = true;
+}
+
 static bool
 child_prepared(
     Watch *w, const char *sealed, uint64_t rows, uint64_t bytes, const char *sha256, Err *e)
@@ -276,7 +285,7 @@ child_prepared(
                    (json_int_t)c->run, "sealed", sealed, "rows", (json_int_t)rows, "bytes",
                    (json_int_t)bytes, "sha256", sha256),
                e) &&
-           wait_for_go(c, e) && (c->publishes = true);
+           wait_for_go(c, e) && begin_to_publish(c);
 }
 
 /* --- the work --- */
@@ -364,10 +373,16 @@ run_publish(
     const ExportResult unknown = {0};
     const char *further = "{}";
 
-    c->publishes = true;
-    if (!child_goes_on(&c->watch, STAGE_FINISHING, 0, 0, e) || !open_storage(c, e) ||
-        !c->storage_kind->publish(c->storage, sealed, NULL, e))
+    if (!begin_to_publish(c) || !child_goes_on(&c->watch, STAGE_FINISHING, 0, 0, e) ||
+        !open_storage(c, e))
         return false;
+    if (!c->storage_kind->publish(c->storage, sealed, NULL, e)) {
+        Err why = {0};
+
+        if (e->code == ERR_CANCELLED && !may_go_on(c, &why))
+            *e = why;
+        return false;
+    }
     if (request && !(further = result_json(&unknown, request, NULL, time_wall_us(), task, e)))
         return false;
     return set_done(c, 0, 0, further, done, e);

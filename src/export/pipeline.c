@@ -4,13 +4,13 @@
 
 #include "export/ahead.h"
 
-/* A source that was told to end does not know why. */
+/* Sources and stores that were told to end do not know why. */
 static bool
-say_why(Watch *watch, uint64_t rows, uint64_t bytes, Err *e)
+say_why(Watch *watch, Stage stage, uint64_t rows, uint64_t bytes, Err *e)
 {
     Err why = {0};
 
-    if (e->code == ERR_CANCELLED && !watch->go_on(watch, STAGE_STREAMING, rows, bytes, &why))
+    if (e->code == ERR_CANCELLED && !watch->go_on(watch, stage, rows, bytes, &why))
         *e = why;
     return false;
 }
@@ -24,14 +24,15 @@ pump(const ExportPlan *plan, Ahead *ahead, Encoder *encoder, const Sink *coded, 
 
     for (;;) {
         if (!ahead_next(ahead, &batch, e))
-            return say_why(watch, *rows, coded->bytes_in, e);
+            return say_why(watch, STAGE_STREAMING, *rows, coded->bytes_in, e);
         if (batch.rows == 0)
             break;
         *rows += batch.rows;
         if (plan->row_limit > 0 && *rows > plan->row_limit)
             return fail(e, ROW_LIMIT, "more than %" PRIu64 " rows", plan->row_limit);
-        if (!encoder_rows(encoder, &batch, e) ||
-            !watch->go_on(watch, STAGE_STREAMING, *rows, coded->bytes_in, e))
+        if (!encoder_rows(encoder, &batch, e))
+            return say_why(watch, STAGE_STREAMING, *rows, coded->bytes_in, e);
+        if (!watch->go_on(watch, STAGE_STREAMING, *rows, coded->bytes_in, e))
             return false;
     }
     /* An empty result passes through STREAMING as well. */
@@ -50,12 +51,16 @@ encode(const ExportPlan *plan, Ahead *ahead, Sink *coded, Watch *watch, Arena *t
         return false;
     if (watch->expect)
         watch->expect(watch, source->rows_estimated);
-    if (!pump(plan, ahead, encoder, coded, watch, &result->rows, e) || !encoder_end(encoder, e))
+    if (!pump(plan, ahead, encoder, coded, watch, &result->rows, e))
         return false;
+    if (!encoder_end(encoder, e))
+        return say_why(watch, STAGE_STREAMING, result->rows, coded->bytes_in, e);
     result->raw_bytes = coded->bytes_in;
     result->snapshot_wall_us = source->snapshot_wall_us;
-    return watch->go_on(watch, STAGE_FINISHING, result->rows, coded->bytes_in, e) &&
-           sink_finish(coded, e);
+    if (!watch->go_on(watch, STAGE_FINISHING, result->rows, coded->bytes_in, e))
+        return false;
+    return sink_finish(coded, e) ||
+           say_why(watch, STAGE_FINISHING, result->rows, coded->bytes_in, e);
 }
 
 bool
@@ -71,9 +76,11 @@ export_run(const ExportPlan *plan, Watch *watch, Arena *task, ExportResult *resu
     ahead_init(&ahead, watch);
     if (!(ahead.source = plan->source->open(&plan->spec, &ahead.watch, task, e)))
         goto out;
-    if (!(stored =
-                plan->storage_kind->create(plan->storage, plan->key, &plan->mark, watch, task, e)))
+    if (!(stored = plan->storage_kind->create(
+              plan->storage, plan->key, &plan->mark, watch, task, e))) {
+        say_why(watch, STAGE_STARTING, 0, 0, e);
         goto out;
+    }
     if (!(hashed = digest_open(stored, task, e)))
         goto out;
     if (!(coded = plan->codec->open(hashed, task, e)))
@@ -90,7 +97,8 @@ export_run(const ExportPlan *plan, Watch *watch, Arena *task, ExportResult *resu
             watch, result->sealed, result->rows, result->stored_bytes, result->sha256, e))
         goto out;
     prepared = true;
-    ok = plan->storage_kind->publish(plan->storage, result->sealed, stored, e);
+    ok = plan->storage_kind->publish(plan->storage, result->sealed, stored, e) ||
+         say_why(watch, STAGE_FINISHING, result->rows, result->stored_bytes, e);
 out:
     if (!prepared)
         sink_abort(coded ? coded : hashed ? hashed : stored);

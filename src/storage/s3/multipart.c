@@ -846,10 +846,11 @@ write_object(S3Storage *s, Multipart *m, const Sealed *sealed, Watch *watch, Err
 }
 
 bool
-multipart_publish(Storage *storage, const char *sealed_text, Sink *object, Watch *watch, Err *e)
+multipart_publish(Storage *storage, const char *sealed_text, Sink *object, Err *e)
 {
     S3Storage *s = (S3Storage *)storage;
     Multipart *m = (Multipart *)object;
+    Watch *watch = storage->watch;
     Sealed sealed;
     Owner owner = NOBODY_HAS;
     bool ok = read_sealed(sealed_text, &sealed, e);
@@ -882,8 +883,9 @@ multipart_discard(Storage *storage, const char *sealed_text, Err *e)
 {
     S3Storage *s = (S3Storage *)storage;
     Sealed sealed;
-    bool ok = read_sealed(sealed_text, &sealed, e) &&
-              (!sealed.upload[0] || multipart_abort(s, sealed.key, sealed.upload, NULL, e));
+    bool ok =
+        read_sealed(sealed_text, &sealed, e) &&
+        (!sealed.upload[0] || multipart_abort(s, sealed.key, sealed.upload, storage->watch, e));
 
     json_decref(sealed.json);
     return ok;

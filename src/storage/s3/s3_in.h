@@ -368,7 +368,7 @@ size_t multipart_part_bytes(const S3Spec *spec, int64_t bytes_max, int64_t bytes
 Sink *multipart_create(
     Storage *s, const char *key, const Upload *mark, Watch *watch, Arena *task, Err *e);
 const char *multipart_sealed(Sink *object, Err *e);
-bool multipart_publish(Storage *s, const char *sealed, Sink *object, Watch *watch, Err *e);
+bool multipart_publish(Storage *s, const char *sealed, Sink *object, Err *e);
 bool multipart_discard(Storage *s, const char *sealed, Err *e);
 
 /* Ends an upload and all its parts; gone already is fine. Up to five rounds (s3.md 8.6). */
