@@ -39,11 +39,11 @@ typedef struct {
     Err *e;
 } Doctor;
 
-static void say(Doctor *d, LocalVerdict verdict, const char *name, const char *fix, const char *fmt,
-    ...) PRINTF_LIKE(5, 6);
+static void say(Doctor *d, Verdict verdict, const char *name, const char *fix, const char *fmt, ...)
+    PRINTF_LIKE(5, 6);
 
 static void
-say(Doctor *d, LocalVerdict verdict, const char *name, const char *fix, const char *fmt, ...)
+say(Doctor *d, Verdict verdict, const char *name, const char *fix, const char *fmt, ...)
 {
     static const char *const levels[] = {"good", "warning", "failed"};
     char detail[DETAIL_BYTES];
@@ -53,7 +53,7 @@ say(Doctor *d, LocalVerdict verdict, const char *name, const char *fix, const ch
     /* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): it is, one line above */
     vsnprintf(detail, sizeof detail, fmt, args);
     va_end(args);
-    d->failed = d->failed || verdict == LOCAL_BAD;
+    d->failed = d->failed || verdict == VERDICT_BAD;
     if (!d->spoke)
         return;
     if (!d->checks)
@@ -70,7 +70,7 @@ say_err(Doctor *d, const char *name, const char *source, const Err *why, const c
 {
     const char *known = local_fix(d->cli->config, source, why);
 
-    say(d, LOCAL_BAD, name, known ? known : fix, "%s (%s)", err_root(why), err_name(why->code));
+    say(d, VERDICT_BAD, name, known ? known : fix, "%s (%s)", err_root(why), err_name(why->code));
 }
 
 /* --- configuration --- */
@@ -86,14 +86,14 @@ check_configuration(Doctor *d)
         say_err(
             d, "configuration", NULL, &why, "`rowferry config show` says where each value is from");
     else if (*config->path)
-        say(d, LOCAL_GOOD, "configuration", NULL, "%s", config->path);
+        say(d, VERDICT_GOOD, "configuration", NULL, "%s", config->path);
     else
-        say(d, LOCAL_GOOD, "configuration", NULL, "no file; flags, variables and defaults");
+        say(d, VERDICT_GOOD, "configuration", NULL, "no file; flags, variables and defaults");
     for (size_t i = 0; (warning = config_warning(config, i)); i++)
-        say(d, LOCAL_WARNING, "configuration", NULL, "%s", warning);
+        say(d, VERDICT_UNWISE, "configuration", NULL, "%s", warning);
     if (geteuid() == 0)
-        say(d, LOCAL_WARNING, "user", "let it run as a user of its own (etc/rowferry.service does)",
-            "this is root");
+        say(d, VERDICT_UNWISE, "user",
+            "let it run as a user of its own (etc/rowferry.service does)", "this is root");
 }
 
 /* --- the data folder --- */
@@ -135,20 +135,20 @@ check_room(Doctor *d, const char *path)
     Buf shown = buf_new(64);
 
     if (statvfs(path, &s) != 0) {
-        say(d, LOCAL_BAD, "free space", NULL, "%s: %m", path);
+        say(d, VERDICT_BAD, "free space", NULL, "%s: %m", path);
         return;
     }
     free_mib = (uint64_t)s.f_bavail * s.f_frsize >> 20;
     print_bytes(&shown, (double)s.f_bavail * (double)s.f_frsize);
     if (free_mib < FREE_MIB_MIN)
-        say(d, LOCAL_BAD, "free space", fix, "only %s", shown.data);
+        say(d, VERDICT_BAD, "free space", fix, "only %s", shown.data);
     else if (free_mib < FREE_MIB_GOOD)
-        say(d, LOCAL_WARNING, "free space", fix, "only %s", shown.data);
+        say(d, VERDICT_UNWISE, "free space", fix, "only %s", shown.data);
     else if (s.f_files > 0 && s.f_favail < 1000)
-        say(d, LOCAL_BAD, "free space", fix, "%s, but only %ju more files", shown.data,
+        say(d, VERDICT_BAD, "free space", fix, "%s, but only %ju more files", shown.data,
             (uintmax_t)s.f_favail);
     else
-        say(d, LOCAL_GOOD, "free space", NULL, "%s", shown.data);
+        say(d, VERDICT_GOOD, "free space", NULL, "%s", shown.data);
     buf_free(&shown);
 }
 
@@ -168,13 +168,13 @@ check_writing(Doctor *d, const char *path)
     ok = fd >= 0 && write(fd, block, sizeof block) == (ssize_t)sizeof block && fsync(fd) == 0;
     took_ms = time_now_ms() - started_ms;
     if (!ok)
-        say(d, LOCAL_BAD, "writing", "the folder must belong to this user and have room", "%s: %m",
-            path);
+        say(d, VERDICT_BAD, "writing", "the folder must belong to this user and have room",
+            "%s: %m", path);
     else if (took_ms > SLOW_WRITE_MS)
-        say(d, LOCAL_WARNING, "writing", "a faster disk accepts requests faster",
+        say(d, VERDICT_UNWISE, "writing", "a faster disk accepts requests faster",
             "a durable write takes %" PRId64 " ms", took_ms);
     else
-        say(d, LOCAL_GOOD, "writing", NULL, "a durable write takes %" PRId64 " ms", took_ms);
+        say(d, VERDICT_GOOD, "writing", NULL, "a durable write takes %" PRId64 " ms", took_ms);
     if (fd >= 0) {
         close(fd);
         (void)unlink(name);
@@ -193,14 +193,14 @@ check_data(Doctor *d)
         return false;
     }
     if ((far = far_file_system(path)))
-        say(d, LOCAL_BAD, "data folder",
+        say(d, VERDICT_BAD, "data folder",
             "let --data-dir point to a disk of this machine: SQLite's locks need one",
             "%s is on a file system of the network (%s)", path, far);
     else if (is_in_memory(path))
-        say(d, LOCAL_WARNING, "data folder", "let --data-dir point to a disk",
+        say(d, VERDICT_UNWISE, "data folder", "let --data-dir point to a disk",
             "%s is in memory: a restart forgets every task and file", path);
     else
-        say(d, LOCAL_GOOD, "data folder", NULL, "%s", path);
+        say(d, VERDICT_GOOD, "data folder", NULL, "%s", path);
     check_room(d, path);
     check_writing(d, path);
     return true;
@@ -220,7 +220,7 @@ check_queue(Doctor *d)
     Queue *queue = kind ? kind->open(&spec, &why) : NULL;
 
     if (queue && kind->check(queue, &promise, &why) && kind->count(queue, &counts, &why))
-        say(d, LOCAL_GOOD, "queue", NULL,
+        say(d, VERDICT_GOOD, "queue", NULL,
             "%s: %s; %" PRIu64 " waiting, %" PRIu64 " running, %u worker%s", kind->name, promise,
             counts.depth, counts.running, counts.workers, counts.workers == 1 ? "" : "s");
     else
@@ -274,7 +274,7 @@ check_stat(Probe *p, Err *e)
             object.bytes, strlen(p->content));
     skew_ms = (time_wall_us() - object.modified_wall_us) / 1000;
     if (skew_ms > CLOCK_SKEW_MS || skew_ms < -CLOCK_SKEW_MS)
-        say(p->doctor, LOCAL_WARNING, "clock", "set both by NTP: retention and links go by it",
+        say(p->doctor, VERDICT_UNWISE, "clock", "set both by NTP: retention and links go by it",
             "the storage's clock and this one differ by %" PRId64 " s", skew_ms / 1000);
     return true;
 }
@@ -320,7 +320,7 @@ fetch_link(Probe *p, const char **how, Err *e)
     if (same)
         *how = "fetched over HTTP";
     else if (p->kind->fetch)
-        say(p->doctor, LOCAL_WARNING, "links",
+        say(p->doctor, VERDICT_UNWISE, "links",
             "does it run with another data folder, or is it another program? --url names the right "
             "one",
             "what answers at %s does not know this machine's links (status %d)", p->base_url,
@@ -379,7 +379,7 @@ check_storage(Doctor *d)
     p.base_url = *config->public_url ? config->public_url : d->cli->url;
     p.storage = p.kind ? p.kind->open(&spec, &why) : NULL;
     if (p.storage && try_storage(&p, &how, &why))
-        say(d, LOCAL_GOOD, "storage", NULL, "%s: written, signed, %s, deleted in %" PRId64 " ms",
+        say(d, VERDICT_GOOD, "storage", NULL, "%s: written, signed, %s, deleted in %" PRId64 " ms",
             p.kind->name, how, time_now_ms() - started_ms);
     else
         say_err(
@@ -413,9 +413,7 @@ static void
 review_source(
     Doctor *d, const SourceKind *kind, const SourceSpec *spec, Watch *watch, const char *name)
 {
-    static const LocalVerdict verdicts[] = {
-        [SOURCE_GOOD] = LOCAL_GOOD, [SOURCE_UNWISE] = LOCAL_WARNING, [SOURCE_UNSAFE] = LOCAL_BAD};
-    SourceFinding found[SOURCE_FINDINGS_MAX];
+    Finding found[FINDINGS_MAX];
     size_t count = 0;
     Err why = {0};
 
@@ -424,7 +422,7 @@ review_source(
     if (!kind->review(spec, watch, d->cli->arena, found, &count, &why))
         say_err(d, name, spec->name, &why, NULL);
     for (size_t i = 0; i < count; i++)
-        say(d, verdicts[found[i].verdict], name, found[i].fix, "%s", found[i].text);
+        say(d, found[i].verdict, name, found[i].fix, "%s", found[i].text);
 }
 
 static bool
@@ -439,7 +437,7 @@ check_source(Doctor *d, const ConfigSource *source)
 
     snprintf(name, sizeof name, "source %.64s", source->name);
     if (local_is_to_come(d->cli->config, source)) {
-        say(d, LOCAL_WARNING, name,
+        say(d, VERDICT_UNWISE, name,
             "set its URL; or `rowferry demo-data` makes the demo database (a worker does it by "
             "itself)",
             "no URL is set, and the demo database is not there yet");
@@ -451,7 +449,7 @@ check_source(Doctor *d, const ConfigSource *source)
         say_err(d, name, source->name, &why, NULL);
         return false;
     }
-    say(d, LOCAL_GOOD, name, NULL, "%s%s, %" PRId64 " ms", kind->name,
+    say(d, VERDICT_GOOD, name, NULL, "%s%s, %" PRId64 " ms", kind->name,
         source->is_demo ? ", the demo database (no URL is set)" : "", time_now_ms() - started_ms);
     review_source(d, kind, &spec, &watch, name);
     return true;
@@ -465,7 +463,7 @@ check_type(Doctor *d, const ExportType *type)
 
     snprintf(name, sizeof name, "type %.64s", type->name);
     if (type_check(type, d->cli->config, d->cli->kinds, &why))
-        say(d, LOCAL_GOOD, name, NULL, "%zu columns from source %s", type->columns, type->source);
+        say(d, VERDICT_GOOD, name, NULL, "%zu columns from source %s", type->columns, type->source);
     else
         say_err(d, name, type->source, &why, NULL);
 }
@@ -498,16 +496,16 @@ check_machine(Doctor *d)
     struct rlimit files = {0};
 
     if (now.year < YEAR_BUILT)
-        say(d, LOCAL_BAD, "clock", "set it, by NTP", "it shows the year %d", now.year);
+        say(d, VERDICT_BAD, "clock", "set it, by NTP", "it shows the year %d", now.year);
     if (getrlimit(RLIMIT_NOFILE, &files) != 0)
         return;
     if (files.rlim_max < wanted)
-        say(d, LOCAL_WARNING, "open files",
+        say(d, VERDICT_UNWISE, "open files",
             "raise the limit (ulimit -n, LimitNOFILE=), or lower ROWFERRY_CONNECTIONS",
             "at most %ju; %" PRIu64 " connections want %" PRIu64, (uintmax_t)files.rlim_max,
             d->cli->config->connections, wanted);
     else
-        say(d, LOCAL_GOOD, "open files", NULL, "%ju", (uintmax_t)files.rlim_max);
+        say(d, VERDICT_GOOD, "open files", NULL, "%ju", (uintmax_t)files.rlim_max);
 }
 
 static bool

@@ -49,15 +49,15 @@ local_problem(Cli *c, const Problems *problems, const Err *e)
 }
 
 bool
-local_say(const Cli *c, LocalVerdict verdict, const char *name, const char *detail, const char *fix,
-    Err *e)
+local_say(
+    const Cli *c, Verdict verdict, const char *name, const char *detail, const char *fix, Err *e)
 {
     static const char *const mark[] = {"✓", "!", "✗"};
     static const char *const color[] = {"\x1b[32m", "\x1b[33m", "\x1b[31m"};
     Buf to = buf_new(16 << 10);
     bool ok;
 
-    if (verdict == LOCAL_GOOD && c->quiet)
+    if (verdict == VERDICT_GOOD && c->quiet)
         return true;
     buf_printf(
         &to, "%s%s%s ", c->color ? color[verdict] : "", mark[verdict], c->color ? "\x1b[0m" : "");

@@ -2,6 +2,7 @@
 #ifndef CLI_LOCAL_H
 #define CLI_LOCAL_H
 
+#include "base/finding.h"
 #include "cli/cli_in.h"
 #include "export/request.h"
 
@@ -14,12 +15,10 @@ const ExportType *local_type(Cli *c, const TypeSet *types, const char *name, Err
 /* What request_parse found, as the server would say it: cli_say_error prints it. */
 void local_problem(Cli *c, const Problems *problems, const Err *e);
 
-typedef enum { LOCAL_GOOD, LOCAL_WARNING, LOCAL_BAD } LocalVerdict;
-
 /* "✓ name: detail" on standard output ("!", "✗"), and what to do on a line of its own (NULL:
  * nothing). With --quiet nothing about what is good. */
-bool local_say(const Cli *c, LocalVerdict verdict, const char *name, const char *detail,
-    const char *fix, Err *e) MUST_CHECK;
+bool local_say(const Cli *c, Verdict verdict, const char *name, const char *detail, const char *fix,
+    Err *e) MUST_CHECK;
 
 /* What to do about an error of this machine; NULL: nothing is known. */
 const char *local_fix(const Config *config, const char *source, const Err *why);

@@ -193,9 +193,9 @@ check_one(const Cli *c, const ExportType *type, json_t *rows, bool *good, Err *e
     snprintf(text, sizeof text, "%zu columns from source %s", type->columns, type->source);
     snprintf(name, sizeof name, fits ? "%s" : "%s (%s)", type->name, type->origin);
     return local_say(c,
-        fits     ? LOCAL_GOOD
-        : is_bad ? LOCAL_BAD
-                 : LOCAL_WARNING,
+        fits     ? VERDICT_GOOD
+        : is_bad ? VERDICT_BAD
+                 : VERDICT_UNWISE,
         name, fits ? text : err_root(&why), fix, e);
 }
 

@@ -1,15 +1,12 @@
-/* What must hold among the options of the S3 storage, and with which keys it is opened. */
-#include <stdio.h>
+/* What must hold among the options of the S3 storage. Where the bucket is judges the driver itself
+ * (StorageKind.judge). */
 #include <string.h>
 #include <unistd.h>
 
 #include "base/text.h"
 #include "config/config_in.h"
-#include "net/url.h"
 
 enum {
-    BUCKET_BYTES_MAX = 255,
-    REGION_BYTES_MAX = 32,
     KEY_BYTES_MAX = 127,
     SECRET_BYTES_MAX = 255,
     TOKEN_BYTES_MAX = 8191,
@@ -35,15 +32,12 @@ value_of(const Config *config, const char *key)
 static bool
 check_texts(const Config *config, Err *e)
 {
-    static const char name[] = LETTERS DIGITS "._-",
-                      visible[] = LETTERS DIGITS "!#$%&'()*+,-./:;<=>?@[]^_`{|}~";
+    static const char visible[] = LETTERS DIGITS "!#$%&'()*+,-./:;<=>?@[]^_`{|}~";
     static const struct {
         const char *key, *may_have;
         size_t bytes_min, bytes_max;
         const char *expected;
     } texts[] = {
-        {"s3_bucket", name, 1, BUCKET_BYTES_MAX, "the bucket's name alone, like exports"},
-        {"s3_region", name, 1, REGION_BYTES_MAX, "the name of a region, like eu-central-1"},
         {"s3_access_key", visible, 1, KEY_BYTES_MAX, "a key without blanks"},
         {"s3_session_token", visible, 1, TOKEN_BYTES_MAX, "a token without blanks"},
         {"sign_access_key", visible, 1, KEY_BYTES_MAX, "a key without blanks"},
@@ -111,38 +105,6 @@ check_keys(const Config *config, Err *e)
     if (*config->s3_bucket && !*config->s3_access_key && !config->s3_anonymous)
         ok = check_pair(config, "aws_access_key_id", "aws_secret_access_key", e) && ok;
     return ok;
-}
-
-static bool
-check_urls(Config *config, Arena *arena, Err *e)
-{
-    bool ok = check_web_url("s3_endpoint", "http://minio:9000", &config->s3_endpoint, arena, e);
-
-    ok = check_web_url("s3_public_endpoint", "https://files.example.com",
-             &config->s3_public_endpoint, arena, e) &&
-         ok;
-    return check_web_url("aws_endpoint_url_sts", "https://sts.example.com",
-               &config->aws_endpoint_url_sts, arena, e) &&
-           ok;
-}
-
-/* What is unsigned may be changed on its way, unless the way is TLS or within this machine. */
-static bool
-check_payload(const Config *config, Arena *arena, Err *e)
-{
-    Err why = {0};
-    Url url;
-
-    if (strcmp(config->s3_payload, "unsigned") != 0)
-        return true;
-    if (strcmp(config->s3_checksum, "none") == 0)
-        return fail(e, CONFIG_INVALID,
-            "s3_payload: unsigned needs a checksum in its place, and s3_checksum is none");
-    if (!*config->s3_endpoint || !url_parse(config->s3_endpoint, arena, &url, &why) ||
-        strcmp(url.scheme, "https") == 0 || host_is_loopback(url.host))
-        return true;
-    return fail(e, CONFIG_INVALID,
-        "s3_payload: unsigned only over https or within this machine, and s3_endpoint is neither");
 }
 
 static bool
@@ -221,8 +183,9 @@ config_derive_s3(Config *config, Origins *origins, Arena *arena, Err *e)
     bool ok = check_texts(config, e);
 
     ok = check_keys(config, e) && ok;
-    ok = check_urls(config, arena, e) && ok;
-    ok = check_payload(config, arena, e) && ok;
+    ok = check_web_url("aws_endpoint_url_sts", "https://sts.example.com",
+             &config->aws_endpoint_url_sts, arena, e) &&
+         ok;
     ok = check_encryption(config, e) && ok;
     if (*config->s3_bucket) {
         ok = derive_memory(config, origins, e) && ok;

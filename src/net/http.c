@@ -244,6 +244,9 @@ fail_call(const Exchange *x, CURLcode code, const char *why, Err *e)
         fail(e, MEMORY_LIMIT, "no memory for a call");
     else if (code == CURLE_OPERATION_TIMEDOUT && was_connected(x->curl))
         fail(e, WAITED_TOO_LONG, "no whole answer from %s in time: %s", shown.data, text);
+    else if (code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_SSL_CACERT_BADFILE ||
+             code == CURLE_SSL_ISSUER_ERROR)
+        fail(e, SERVER_UNTRUSTED, "%s: %s", shown.data, text);
     else
         fail(e, SERVER_UNREACHABLE, "%s: %s", shown.data, text);
     buf_free(&shown);

@@ -10,6 +10,7 @@
 
 #include "base/arena.h"
 #include "base/err.h"
+#include "base/finding.h"
 #include "base/watch.h"
 #include "flow/batch.h"
 
@@ -63,17 +64,6 @@ typedef struct {
 
 typedef struct Source Source;
 
-/* What is to be said of a login, beyond that it works. */
-typedef enum { SOURCE_GOOD, SOURCE_UNWISE, SOURCE_UNSAFE } SourceVerdict;
-
-typedef struct {
-    SourceVerdict verdict;
-    const char *text; /* "the role is a superuser"; without a secret */
-    const char *fix;  /* what to do; NULL: nothing */
-} SourceFinding;
-
-enum { SOURCE_FINDINGS_MAX = 16 };
-
 typedef struct {
     const char *name;           /* "sqlite": as in a definition's `query` */
     const char *const *schemes; /* "sqlite", …; NULL-ended */
@@ -99,10 +89,10 @@ typedef struct {
     /* Can it be reached and used? For doctor and types --check; opens nothing that stays. */
     bool (*check)(const SourceSpec *spec, Watch *watch, Err *e);
 
-    /* What this login may do that no export needs, for doctor: at most SOURCE_FINDINGS_MAX, their
+    /* What this login may do that no export needs, for doctor: at most FINDINGS_MAX, their
      * texts from `arena`. Connects as check() does. Optional. */
-    bool (*review)(const SourceSpec *spec, Watch *watch, Arena *arena, SourceFinding *found,
-        size_t *count, Err *e);
+    bool (*review)(
+        const SourceSpec *spec, Watch *watch, Arena *arena, Finding *found, size_t *count, Err *e);
 
     /* Closes what this process has kept for the next open(): after a while without work, and before
      * the process ends. Optional. */

@@ -11,7 +11,9 @@
 #include <stdint.h>
 
 #include "base/arena.h"
+#include "base/buf.h"
 #include "base/err.h"
+#include "base/finding.h"
 #include "base/watch.h"
 #include "flow/sink.h"
 
@@ -117,8 +119,19 @@ typedef struct {
     char key[STORAGE_KEY_BYTES + 1];
 } Fetched;
 
+/* What a review may do, and what it has to know. */
+typedef struct {
+    bool makes_bucket;    /* if it is missing */
+    int64_t retention_ms; /* for what is proposed to the store itself */
+    int64_t link_ms;      /* how long links are to live */
+} StorageReview;
+
 typedef struct {
     const char *name; /* "s3", "file", "memory" */
+
+    /* Can open() work with this? Asks nobody. CONFIG_INVALID: what is wrong, without a secret of
+     * it. Appends to `to` where it is and whose keys it has, for people. Optional. */
+    bool (*judge)(const StorageSpec *spec, Buf *to, Err *e);
 
     Storage *(*open)(const StorageSpec *spec, Err *e); /* kept as long as the process */
     void (*close)(Storage *s);
@@ -171,6 +184,14 @@ typedef struct {
 
     /* Is it there, writable, of the right owner? Cheap: for /readyz and doctor. */
     bool (*check)(Storage *s, Err *e);
+
+    /*
+     * Tries each right that the service needs and what the store can, for doctor: at most
+     * FINDINGS_MAX, their texts from `arena` or constant. Leaves nothing behind where it may
+     * delete. False: it cannot be used at all, and the last finding says why. Optional.
+     */
+    bool (*review)(const StorageSpec *spec, const StorageReview *how, Arena *arena, Finding *found,
+        size_t *count);
 } StorageKind;
 
 struct Storage {

@@ -18,7 +18,7 @@ enum {
 static const int64_t US_1970_TO_2000 = 946684800000000;
 static const uint64_t US_PER_DAY = 86400000000;
 
-typedef enum { TAKEN, MISFIT, TOO_FAR, BROKEN } Verdict;
+typedef enum { TAKEN, MISFIT, TOO_FAR, BROKEN } CopyVerdict;
 
 static inline uint16_t
 read16(const uint8_t *at)
@@ -60,7 +60,7 @@ pg_copy_new(const PgColumns *columns)
 
 /* --- values --- */
 
-static inline Verdict
+static inline CopyVerdict
 put_date(ColumnBuilder *b, const uint8_t *data, size_t row)
 {
     int32_t day = (int32_t)read32(data);
@@ -74,7 +74,7 @@ put_date(ColumnBuilder *b, const uint8_t *data, size_t row)
     return TAKEN;
 }
 
-static inline Verdict
+static inline CopyVerdict
 put_time(ColumnBuilder *b, const uint8_t *data, size_t row)
 {
     uint64_t us = read64(data);
@@ -85,7 +85,7 @@ put_time(ColumnBuilder *b, const uint8_t *data, size_t row)
     return TAKEN;
 }
 
-static inline Verdict
+static inline CopyVerdict
 put_timestamp(ColumnBuilder *b, const uint8_t *data, size_t row)
 {
     int64_t us = (int64_t)read64(data);
@@ -100,7 +100,7 @@ put_timestamp(ColumnBuilder *b, const uint8_t *data, size_t row)
 }
 
 /* What is written by a function of text.c behind the column's text. */
-static Verdict
+static CopyVerdict
 put_made_text(ColumnBuilder *b, const uint8_t *data, size_t count, size_t row, size_t *row_bytes,
     bool (*make)(const uint8_t *data, size_t bytes, Buf *to))
 {
@@ -132,7 +132,7 @@ static const uint8_t form_bytes[] = {
 };
 
 /* Values of one length: it is the right one. */
-static inline Verdict
+static inline CopyVerdict
 put_fixed(ColumnBuilder *b, PgForm form, const uint8_t *data, size_t row)
 {
     switch (form) {
@@ -182,7 +182,7 @@ put_fixed(ColumnBuilder *b, PgForm form, const uint8_t *data, size_t row)
     }
 }
 
-static inline Verdict
+static inline CopyVerdict
 put_value(ColumnBuilder *b, PgForm form, const uint8_t *data, size_t count, size_t row,
     size_t *row_bytes, Err *e)
 {
@@ -212,7 +212,8 @@ put_value(ColumnBuilder *b, PgForm form, const uint8_t *data, size_t count, size
 }
 
 static bool
-fail_value(const PgCopy *copy, size_t column, uint64_t row, size_t count, Verdict verdict, Err *e)
+fail_value(
+    const PgCopy *copy, size_t column, uint64_t row, size_t count, CopyVerdict verdict, Err *e)
 {
     const ColumnSpec *spec = &copy->columns->column[column];
 
@@ -252,7 +253,7 @@ take_row(const PgCopy *copy, const uint8_t *at, const uint8_t *end, PgBatch *bat
     for (size_t i = 0; i < columns->columns; i++) {
         size_t left = (size_t)(end - at);
         uint32_t count = left < 4 ? 0 : read32(at);
-        Verdict verdict;
+        CopyVerdict verdict;
 
         if (left < 4 || count > left - 4 || count > ROW_BYTES_MAX) { /* NULL among them */
             if (left >= 4 && count == UINT32_MAX) {

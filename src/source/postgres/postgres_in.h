@@ -154,8 +154,8 @@ bool pg_session_say_why(PgSession *s, Err *e);
 
 /* --- review.c: SourceKind.review --- */
 
-bool pg_review(const SourceSpec *spec, Watch *watch, Arena *arena, SourceFinding *found,
-    size_t *count, Err *e) MUST_CHECK;
+bool pg_review(const SourceSpec *spec, Watch *watch, Arena *arena, Finding *found, size_t *count,
+    Err *e) MUST_CHECK;
 
 /* --- types.c: which of a query's columns become which of ours, and how --- */
 

@@ -17,16 +17,16 @@ enum {
 typedef struct {
     PgSession *session;
     Arena *arena;
-    SourceFinding *found;
+    Finding *found;
     size_t *count;
     Err *e;
 } Review;
 
 static void
-add(const Review *r, SourceVerdict verdict, const char *text, const char *fix)
+add(const Review *r, Verdict verdict, const char *text, const char *fix)
 {
-    if (*r->count < SOURCE_FINDINGS_MAX && text)
-        r->found[(*r->count)++] = (SourceFinding){verdict, text, fix};
+    if (*r->count < FINDINGS_MAX && text)
+        r->found[(*r->count)++] = (Finding){verdict, NULL, text, fix};
 }
 
 /* --- what it is connected to --- */
@@ -47,16 +47,16 @@ review_server(const Review *r, const char *standby, const char *timescaledb)
     const char *tls = PQsslInUse(conn) ? PQsslAttribute(conn, "protocol") : NULL;
     const char *version = PQparameterStatus(conn, "server_version");
 
-    add(r, SOURCE_GOOD,
+    add(r, VERDICT_GOOD,
         arena_printf(r->arena, r->e, "PostgreSQL %s, %s%s%s%s", version ? version : "?",
             tls ? tls : "no TLS", strcmp(standby, "t") == 0 ? ", a standby" : "",
             *timescaledb ? ", TimescaleDB " : "", timescaledb),
         NULL);
     if (!tls && !is_here(conn))
-        add(r, SOURCE_UNWISE, "the connection is not encrypted",
+        add(r, VERDICT_UNWISE, "the connection is not encrypted",
             "let the server offer TLS, and add sslmode=verify-full to the URL");
     if (PQserverVersion(conn) < ENDS_ORPHANS)
-        add(r, SOURCE_UNWISE,
+        add(r, VERDICT_UNWISE,
             "this version does not end the query of a client that died: it runs on until its limit",
             "PostgreSQL 14 or later; until then a statement_timeout of the source");
 }
@@ -71,17 +71,17 @@ review_rights(const Review *r, const PGresult *answer)
 {
     static const struct {
         int column;
-        SourceVerdict verdict;
+        Verdict verdict;
         const char *text, *fix;
     } rights[] = {
-        {IS_SUPERUSER, SOURCE_UNSAFE, "the role is a superuser",
+        {IS_SUPERUSER, VERDICT_BAD, "the role is a superuser",
             "make a role that may only read: CREATE ROLE … LOGIN, and GRANT SELECT"},
-        {MAKES_SCHEMAS, SOURCE_UNWISE, "the role may make schemas in the database",
+        {MAKES_SCHEMAS, VERDICT_UNWISE, "the role may make schemas in the database",
             "REVOKE CREATE ON DATABASE … from it"},
-        {MAKES_TEMP, SOURCE_UNWISE,
+        {MAKES_TEMP, VERDICT_UNWISE,
             "the role may make temporary tables, as everybody until that is revoked",
             "REVOKE TEMPORARY ON DATABASE … FROM PUBLIC, and from the role"},
-        {MAKES_ROLES, SOURCE_UNWISE, "the role may make roles or databases, or replicate",
+        {MAKES_ROLES, VERDICT_UNWISE, "the role may make roles or databases, or replicate",
             "ALTER ROLE … NOCREATEROLE NOCREATEDB NOREPLICATION"},
     };
 
@@ -119,8 +119,7 @@ review_role(const Review *r, bool *may_all)
 
 /* The names that a query yields: at most one more than is shown tells that there are others. */
 static bool
-review_names(
-    const Review *r, const char *sql, SourceVerdict verdict, const char *what, const char *fix)
+review_names(const Review *r, const char *sql, Verdict verdict, const char *what, const char *fix)
 {
     PGresult *answer = pg_session_ask(r->session, sql, 0, NULL, r->e);
     Buf names = buf_new(NAMES_BYTES_MAX);
@@ -151,7 +150,7 @@ review_memberships(const Review *r)
         "  OPERATOR(pg_catalog.=) ANY (ARRAY['pg_read_server_files', 'pg_write_server_files',"
         "  'pg_execute_server_program']::pg_catalog.name[]))"
         " AND pg_catalog.pg_has_role(oid, 'MEMBER') ORDER BY rolname LIMIT 4",
-        SOURCE_UNSAFE, "the role is a member of", "REVOKE these roles from it");
+        VERDICT_BAD, "the role is a member of", "REVOKE these roles from it");
 }
 
 #define NOT_OF_THE_SERVER                                                                          \
@@ -172,20 +171,19 @@ review_grants(const Review *r)
                " AND (pg_catalog.has_table_privilege(c.oid, 'INSERT, UPDATE, DELETE, TRUNCATE')"
                "  OR pg_catalog.has_any_column_privilege(c.oid, 'INSERT, UPDATE'))"
                " ORDER BY 1 LIMIT 4",
-               SOURCE_UNSAFE, "the role may write to",
+               VERDICT_BAD, "the role may write to",
                "REVOKE INSERT, UPDATE, DELETE, TRUNCATE from it; let another role own the "
                "tables") &&
            review_names(r,
                "SELECT pg_catalog.quote_ident(nspname) FROM pg_catalog.pg_namespace AS n WHERE"
                " pg_catalog.has_schema_privilege(n.oid, 'CREATE')" NOT_OF_THE_SERVER
                " ORDER BY 1 LIMIT 4",
-               SOURCE_UNWISE, "the role may make tables in the schema",
+               VERDICT_UNWISE, "the role may make tables in the schema",
                "REVOKE CREATE ON SCHEMA … FROM PUBLIC, and from the role");
 }
 
 bool
-pg_review(
-    const SourceSpec *spec, Watch *watch, Arena *arena, SourceFinding *found, size_t *count, Err *e)
+pg_review(const SourceSpec *spec, Watch *watch, Arena *arena, Finding *found, size_t *count, Err *e)
 {
     SourceSpec alone = *spec;
     const PgBound none = {0};

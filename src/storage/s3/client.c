@@ -452,6 +452,7 @@ read_answer(ClientCall *call, bool ok)
         /* The transport's own words; for the queue it is one thing. */
         Err why = call->why;
 
+        a->cause = why.code;
         err_clear(&call->why);
         fail_code(&call->why,
             why.code == ERR_MEMORY_LIMIT || why.code == ERR_INTERNAL ? why.code

@@ -287,6 +287,7 @@ typedef struct {
 typedef struct {
     S3Class class;
     int status;
+    ErrCode cause;      /* status 0: SERVER_UNREACHABLE, SERVER_UNTRUSTED, WAITED_TOO_LONG … */
     unsigned tries;     /* that it took */
     bool may_have_done; /* a try before the last was cut off after it was sent: see s3.md 8.5 */
     HttpAnswer http;    /* of the last try */
