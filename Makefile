@@ -152,7 +152,8 @@ unit: ## unit and contract tests, a minute (BUILD=asan for the sanitizers)
 	@$(MAKE) --no-print-directory BUILD=debug unit
 else
 unit: $(UNITS)
-	@python3 test/harness/postgres.py -- sh tools/run-units.sh $(UNITS)
+	@python=$$(sh tools/venv.sh test/story/requirements.txt) && \
+		$$python test/harness/postgres.py -- $$python test/harness/s3.py -- sh tools/run-units.sh $(UNITS)
 endif
 story: all ## the whole service, over the wire (STORY=test/story/test_seed.py for one)
 	@bash tools/story.sh $(STORY)

@@ -5,9 +5,9 @@ import sys
 import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-sys.path.insert(0, os.path.join(ROOT, "test"))
+sys.path.insert(0, os.path.join(ROOT, "test", "harness"))
 
-from harness.postgres import Server  # noqa: E402
+from postgres import Server  # noqa: E402
 
 TICKS = os.sysconf("SC_CLK_TCK")
 FILL_SECONDS = 300

@@ -8,9 +8,12 @@ import pytest
 
 import database
 import pg_exports
+import s3 as s3_servers
 from maker import Maker
 from namespace import Namespace
 from postgres import Server
+
+S3_FIXTURES = {"s3", "minio", "versitygw", "s3_kind"}
 
 
 def _program():
@@ -28,6 +31,14 @@ def pytest_collection_modifyitems(config, items):
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if not item.get_closest_marker("testbuild")]
+
+
+def pytest_collection_finish(session):
+    """Building servers takes longer than any story may, so it is done before the first one."""
+    if any(not S3_FIXTURES.isdisjoint(item.fixturenames) for item in session.items):
+        capture = session.config.pluginmanager.getplugin("capturemanager")
+        with capture.global_and_fixture_disabled():
+            s3_servers.build()
 
 
 @pytest.fixture(scope="session")
@@ -61,6 +72,32 @@ def postgres():
     """One PostgreSQL server for all stories: each makes databases and roles of its own in it, and leaves it running."""
     with Server() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def minio():
+    """One MinIO for all stories: each has keys of its own in it, and leaves it running."""
+    with s3_servers.Minio() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def versitygw():
+    """The same of another maker."""
+    with s3_servers.Versitygw() as server:
+        yield server
+
+
+@pytest.fixture(params=["minio", "versitygw"])
+def s3(request):
+    """Each of the two in turn."""
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture(params=s3_servers.SERVERS, ids=lambda kind: kind.name)
+def s3_kind(request):
+    """The class of each of the two in turn, for stories that start and stop one of their own."""
+    return request.param
 
 
 @pytest.fixture(scope="module")

@@ -42,6 +42,12 @@ counted() { # NAME COMMAND…: a runner that closes with its own counts
     echo "test: $name: exit $status ($((SECONDS - start)) s)"
 }
 
+# What the tests stand on is made first, in the open: it takes minutes, once on a machine.
+python=$(sh tools/venv.sh test/story/requirements.txt) && "$python" test/harness/s3.py --build || {
+    echo "test: the servers of the tests cannot be had"
+    exit 1
+}
+
 step format make --no-print-directory format-check
 step layers make --no-print-directory layers
 step tidy make --no-print-directory tidy

@@ -13,21 +13,20 @@ Data here may vanish with the machine (fsync is off): never more than a test's.
 
 import argparse
 import atexit
-import ctypes
 import os
 import pwd
 import re
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 from urllib.parse import quote, urlencode
+
+import daemon
 
 INITDB_SECONDS = 60
 START_SECONDS = 30
@@ -39,10 +38,6 @@ EXPORTER = "exporter"  # may read everything and change nothing
 
 STOP_SIGNALS = {"smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": signal.SIGQUIT}
 READY = ("ready", "standby")  # what a server's pid file says once it takes connections
-PR_SET_PDEATHSIG = 1
-
-_libc = ctypes.CDLL(None)
-
 
 def binaries():
     """The folder of the newest PostgreSQL server here: Debian's place, else whatever the PATH knows."""
@@ -64,12 +59,6 @@ def _unprivileged():
         except KeyError:
             continue
     raise LookupError("root, and neither a user postgres nor nobody to run the server as")
-
-
-def _free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def _quoted(value):
@@ -97,7 +86,7 @@ class Server:
             if self.user:
                 os.chown(self.folder, self.user.pw_uid, self.user.pw_gid)
             self._create()
-            self.port = _free_port()
+            self.port = daemon.free_port()
             self._configure()
             self.start()
             self._greet()
@@ -126,7 +115,7 @@ class Server:
         done = subprocess.run(
             [self.bin / "initdb", "-D", self.data, "-U", SUPERUSER, "--pwfile", password, "--auth-local=trust",
              "--auth-host=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync", *self.initdb],
-            capture_output=True, text=True, timeout=INITDB_SECONDS, **self._how())
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=INITDB_SECONDS, **self._how())
         password.unlink()
         if done.returncode != 0:
             raise RuntimeError(f"initdb ended with {done.returncode}\n{done.stdout}{done.stderr}")
@@ -150,7 +139,7 @@ class Server:
 
     def _how(self):
         """Everything about a process of the server but its words."""
-        how = {"cwd": self.folder, "stdin": subprocess.DEVNULL,
+        how = {"cwd": self.folder,
                "env": {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LANG": "C.UTF-8"}}
         if self.user:
             how |= {"user": self.user.pw_uid, "group": self.user.pw_gid, "extra_groups": []}
@@ -159,17 +148,11 @@ class Server:
     def start(self, seconds=START_SECONDS):
         """Starts it on its port and waits until it takes connections."""
         assert not self.running(), "it runs already"
-        # The server ends with the program that started it, however that ended. A thread's end would count as
-        # the program's (prctl(2)), so only the main one asks for that.
-        bound = threading.current_thread() is threading.main_thread()
         deadline = time.monotonic() + seconds
         while True:
             began = self.log_path.stat().st_size if self.log_path.exists() else 0
-            with open(self.log_path, "ab") as log:
-                self.process = subprocess.Popen(
-                    [self.bin / "postgres", "-D", self.data, "-p", str(self.port)], stdout=log, stderr=log,
-                    start_new_session=True,
-                    preexec_fn=(lambda: _libc.prctl(PR_SET_PDEATHSIG, signal.SIGINT)) if bound else None, **self._how())
+            self.process = daemon.launch([self.bin / "postgres", "-D", self.data, "-p", str(self.port)], self.log_path,
+                                         death=signal.SIGINT, **self._how())
             if self._ready(deadline):
                 return self
             # The port was taken meanwhile, or processes of a killed server have not all gone yet.
@@ -180,7 +163,7 @@ class Server:
             if self.known:
                 time.sleep(0.1)
             else:
-                self.port = _free_port()
+                self.port = daemon.free_port()
 
     def _ready(self, deadline):
         """Waits for the word that a server of our pid writes into its pid file."""
@@ -294,7 +277,7 @@ class Standby(Server):
         done = subprocess.run(
             [self.bin / "pg_basebackup", "-D", self.data, "-R", "-X", "stream", "-c", "fast", "--no-sync", "-h",
              self.primary.folder, "-p", str(self.primary.port), "-U", SUPERUSER],
-            capture_output=True, text=True, timeout=INITDB_SECONDS, **self._how())
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=INITDB_SECONDS, **self._how())
         if done.returncode != 0:
             raise RuntimeError(f"pg_basebackup ended with {done.returncode}\n{done.stdout}{done.stderr}")
 
@@ -319,14 +302,10 @@ def main():
     parser.add_argument("command", nargs="+", help="after --")
     arguments = parser.parse_args()
     with Server(**dict(setting.split("=", 1) for setting in arguments.set)) as server:
-        environment = {**os.environ, "ROWFERRY_TEST_POSTGRES": server.url(SUPERUSER)}
-        command = subprocess.Popen(arguments.command, env=environment)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, lambda number, _: command.send_signal(number))
-        status = command.wait()
+        status = daemon.run(arguments.command, ROWFERRY_TEST_POSTGRES=server.url(SUPERUSER))
         if status != 0:
             print(server.tail(), file=sys.stderr)
-    return status if status >= 0 else 128 - status
+    return status
 
 
 if __name__ == "__main__":
