@@ -9,29 +9,22 @@
  * Bounded: (parallel + 1) buffers of one part, and no more than memory_bytes of them.
  */
 #include <inttypes.h>
-#include <jansson.h>
 #include <openssl/evp.h>
 #include <string.h>
 #include <sys/random.h>
 
-#include "base/json.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "storage/s3/s3_in.h"
 
 enum {
-    BUFFERS_MAX = 65,
-    MARK_BYTES = 512,
     HEADERS_MAX = 20,
     GOOD_PARTS = 20, /* then one more may fly, after a throttle */
     GROWS_AFTER = 8, /* of the parts, an eighth */
-    COMPLETE_MS = 15 * 60 * 1000,
     ABORT_MS = 5000,
     ABORT_ROUNDS = 5,
     ABORT_PAUSE_MS = 1000,
-    PAGES_MAX = 100,
     LIST_BYTES = 8 << 20,
-    PART_LINE_BYTES = 256,
     SEALED_PART_BYTES = 200,
 };
 
@@ -57,7 +50,7 @@ typedef struct {
     const char *key;
     const char *content_type, *disposition;
     const char *task_id, *export_type; /* as metadata; NULL: none */
-    char mark[MARK_BYTES], attempt[24];
+    char mark[S3_MARK_BYTES], attempt[24];
     char upload[S3_UPLOAD_BYTES]; /* "": none yet */
     ChecksumKind checksum;
     uint64_t sum; /* of all bytes */
@@ -146,8 +139,8 @@ check_encrypted(const S3Storage *s, const S3Answer *answer, Err *e)
                "the store does not encrypt (ROWFERRY_S3_SSE=%s), and says nothing of it", sse);
 }
 
-static bool
-is_conditional(const S3Storage *s)
+bool
+multipart_is_conditional(const S3Storage *s)
 {
     return !s->no_conditional && strcmp(client_spec(s->client)->conditional, "off") != 0;
 }
@@ -544,7 +537,7 @@ multipart_finish(Sink *s, Err *e)
 
     if (!m->filling && !take_buffer(m, e))
         return false;
-    if (m->upload[0] || !is_conditional(m->store)) {
+    if (m->upload[0] || !multipart_is_conditional(m->store)) {
         /* Without conditional writes a small file is an upload, too: so an owner that lost its task
          * cannot write over the next one's file. */
         if ((m->filling->bytes > 0 || m->parts == 0) && !hand_over(m, e))
@@ -579,7 +572,7 @@ static const SinkKind multipart_sink = {
 static bool
 make_mark(Multipart *m, const Upload *mark, Err *e)
 {
-    Buf text = buf_new(MARK_BYTES - 1);
+    Buf text = buf_new(S3_MARK_BYTES - 1);
     uint8_t nonce[8] = {0};
     char digits[17];
     bool ok;
@@ -654,106 +647,26 @@ multipart_sealed(Sink *object, Err *e)
     return m->sealed;
 }
 
-/* --- what was sealed --- */
+/* --- what publish.c asks of it --- */
 
-typedef struct {
-    json_t *json;
-    const char *key, *mark, *upload, *checksum, *sum;
-    int64_t bytes;
-    const json_t *parts;
-} Sealed;
-
-static bool
-read_sealed(const char *text, Sealed *sealed, Err *e)
+bool
+multipart_put(Sink *object, bool conditional, S3Answer *answer, Err *e)
 {
-    *sealed = (Sealed){.json = json_parse(text, strlen(text), 4, e)};
-    if (!sealed->json)
-        return wrap(e, "reading what was sealed");
-    sealed->key = json_text_or(sealed->json, "key", "");
-    sealed->mark = json_text_or(sealed->json, "mark", "");
-    sealed->upload = json_text_or(sealed->json, "upload", "");
-    sealed->checksum = json_text_or(sealed->json, "checksum", "");
-    sealed->sum = json_text_or(sealed->json, "sum", "");
-    sealed->bytes = json_int_or(sealed->json, "bytes", -1);
-    sealed->parts = json_object_get(sealed->json, "parts");
-    if (sealed->mark[0] && sealed->bytes >= 0 && json_is_array(sealed->parts))
-        return storage_key_check(sealed->key, e);
-    return fail(e, INTERNAL, "what was sealed does not name an upload");
-}
-
-typedef enum { NOBODY_HAS, WE_HAVE, ANOTHER_HAS } Owner;
-
-/* "Did it happen?" (s3.md 8.5): by what the object says of itself, not by the answer. */
-static bool
-look_at_object(S3Storage *s, const Sealed *sealed, Watch *watch, Owner *owner, Err *e)
-{
-    const S3Request request = {.operation = "HeadObject", .method = "HEAD", .key = sealed->key};
-    char mark[MARK_BYTES] = "", length[32] = "";
-    S3Answer answer;
-    uint64_t bytes = 0;
-    bool ok = client_call(s->client, &request, &answer, watch, e);
-
-    *owner = NOBODY_HAS;
-    if (ok) {
-        (void)http_header(&answer.http, "x-amz-meta-rowferry-upload", mark, sizeof mark);
-        (void)http_header(&answer.http, "Content-Length", length, sizeof length);
-        *owner = strcmp(mark, sealed->mark) == 0 && text_to_uint(length, INT64_MAX, &bytes) &&
-                         bytes == (uint64_t)sealed->bytes
-                     ? WE_HAVE
-                     : ANOTHER_HAS;
-    } else if (answer.class == S3_ABSENT) {
-        err_clear(e);
-        ok = true;
-    }
-    client_answer_free(&answer);
-    return ok;
-}
-
-/* After a write whose answer is no yes. `why`: what it said. */
-static bool
-judge_write(S3Storage *s, const Sealed *sealed, const S3Answer *answer, const Err *why,
-    Watch *watch, Err *e)
-{
-    bool is_over = answer->class == S3_GONE || answer->class == S3_PRESENT;
-    Err unseen = {0};
-    Owner owner;
-
-    if (!is_over && !answer->may_have_done) {
-        *e = *why;
-        return false;
-    }
-    if (!look_at_object(s, sealed, watch, &owner, &unseen)) {
-        *e = unseen;
-        return wrap(e, "asking what became of %s", sealed->key);
-    }
-    if (owner == WE_HAVE)
-        return true;
-    if (owner == ANOTHER_HAS)
-        return fail(e, EXISTS, "another object has the key %s", sealed->key);
-    if (is_over)
-        return fail(e, FILE_GONE, "neither the upload nor the object %s is there", sealed->key);
-    *e = *why;
-    return false;
-}
-
-/* --- publishing --- */
-
-static bool
-put_object(S3Storage *s, Multipart *m, const Sealed *sealed, bool conditional, Watch *watch,
-    S3Answer *answer, Err *e)
-{
+    Multipart *m = (Multipart *)object;
+    S3Storage *s = m->store;
     S3Pair header[HEADERS_MAX];
     char sum[CHECKSUM_TEXT_BYTES];
     S3Request request = {
         .operation = "PutObject",
         .method = "PUT",
-        .key = sealed->key,
+        .key = m->key,
         .header = header,
         .headers = object_headers(m, header),
         .body = m->filling->data,
         .body_bytes = m->filling->bytes,
     };
 
+    *answer = (S3Answer){0};
     if (conditional)
         header[request.headers++] = (S3Pair){"if-none-match", "*"};
     if (m->checksum != CHECKSUM_NONE) {
@@ -765,128 +678,18 @@ put_object(S3Storage *s, Multipart *m, const Sealed *sealed, bool conditional, W
             return false;
         header[request.headers++] = (S3Pair){"content-md5", m->filling->md5_text};
     }
-    return client_call(s->client, &request, answer, watch, e) && check_encrypted(s, answer, e);
-}
-
-static bool
-complete(
-    S3Storage *s, const Sealed *sealed, bool conditional, Watch *watch, S3Answer *answer, Err *e)
-{
-    Buf body = buf_new(json_array_size(sealed->parts) * PART_LINE_BYTES + (4 << 10));
-    const S3Pair query[] = {{"uploadId", sealed->upload}};
-    char size[24], etag[S3_ETAG_BYTES];
-    S3Pair header[4];
-    S3Request request = {
-        .operation = "CompleteMultipartUpload",
-        .method = "POST",
-        .key = sealed->key,
-        .query = query,
-        .queries = 1,
-        .header = header,
-        .timeout_ms = COMPLETE_MS,
-        .reads_error = true,
-        .is_slow = true,
-    };
-    size_t at;
-    const json_t *part;
-    bool ok;
-
-    snprintf(size, sizeof size, "%" PRId64, sealed->bytes);
-    header[request.headers++] = (S3Pair){"x-amz-mp-object-size", size};
-    if (conditional)
-        header[request.headers++] = (S3Pair){"if-none-match", "*"};
-    if (sealed->sum[0]) {
-        header[request.headers++] = (S3Pair){sealed->checksum, sealed->sum};
-        header[request.headers++] = (S3Pair){"x-amz-checksum-type", "FULL_OBJECT"};
-    }
-    buf_text(&body, "<CompleteMultipartUpload>");
-    json_array_foreach((json_t *)(uintptr_t)sealed->parts, at, part)
-    {
-        const char *text = json_string_value(part);
-
-        buf_printf(&body, "<Part><PartNumber>%zu</PartNumber><ETag>", at + 1);
-        answer_put_text(&body, text ? text : "", text ? strlen(text) : 0);
-        buf_text(&body, "</ETag></Part>");
-    }
-    buf_text(&body, "</CompleteMultipartUpload>");
-    request.body = body.data;
-    request.body_bytes = body.bytes;
-    *answer = (S3Answer){0};
-    ok = buf_is_good(&body, e) && client_call(s->client, &request, answer, watch, e);
-    /* A 200 is not yet a yes (s3.md 8.4). */
-    if (ok && !answer_completed(answer->http.body.data, answer->http.body.bytes, etag, e)) {
-        answer->may_have_done = true;
-        ok = false;
-    }
-    buf_free(&body);
-    return ok;
-}
-
-static bool
-write_object(S3Storage *s, Multipart *m, const Sealed *sealed, Watch *watch, Err *e)
-{
-    bool conditional = is_conditional(s), ok;
-    S3Answer answer;
-    Err why = {0};
-
-    for (;;) {
-        ok = sealed->upload[0] ? complete(s, sealed, conditional, watch, &answer, &why)
-                               : put_object(s, m, sealed, conditional, watch, &answer, &why);
-        if (ok || !conditional || answer.class != S3_CANNOT)
-            break;
-        /* Learnt: this store knows no conditions. The next small file is an upload. */
-        s->no_conditional = true;
-        conditional = false;
-        client_answer_free(&answer);
-        err_clear(&why);
-    }
-    ok = ok || judge_write(s, sealed, &answer, &why, watch, e);
-    client_answer_free(&answer);
-    return ok;
+    return client_call(s->client, &request, answer, m->watch, e) && check_encrypted(s, answer, e);
 }
 
 bool
-multipart_publish(Storage *storage, const char *sealed_text, Sink *object, Err *e)
+multipart_is_held(const Sink *object)
 {
-    S3Storage *s = (S3Storage *)storage;
-    Multipart *m = (Multipart *)object;
-    Watch *watch = storage->watch;
-    Sealed sealed;
-    Owner owner = NOBODY_HAS;
-    bool ok = read_sealed(sealed_text, &sealed, e);
-
-    if (ok && (sealed.upload[0] || (m && m->filling))) {
-        ok = write_object(s, m, &sealed, watch, e);
-        if (!ok && e->code == ERR_EXISTS && sealed.upload[0]) {
-            Err why = {0};
-
-            if (!multipart_abort(s, sealed.key, sealed.upload, watch, &why))
-                log_event(
-                    LOG_WARNING, "storage.upload_left", log_text("key", sealed.key), log_err(&why));
-        }
-    } else if (ok) {
-        /* The bytes of a small file went with the process that had them. */
-        ok = look_at_object(s, &sealed, watch, &owner, e) &&
-             (owner == WE_HAVE ||
-                 (owner == ANOTHER_HAS
-                         ? fail(e, EXISTS, "another object has the key %s", sealed.key)
-                         : fail(e, FILE_GONE, "the object %s was not written", sealed.key)));
-    }
-    if (m)
-        free_buffers(m);
-    json_decref(sealed.json);
-    return ok;
+    return object && ((const Multipart *)object)->filling;
 }
 
-bool
-multipart_discard(Storage *storage, const char *sealed_text, Err *e)
+void
+multipart_let_go(Sink *object)
 {
-    S3Storage *s = (S3Storage *)storage;
-    Sealed sealed;
-    bool ok =
-        read_sealed(sealed_text, &sealed, e) &&
-        (!sealed.upload[0] || multipart_abort(s, sealed.key, sealed.upload, storage->watch, e));
-
-    json_decref(sealed.json);
-    return ok;
+    if (object)
+        free_buffers((Multipart *)object);
 }

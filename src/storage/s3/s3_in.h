@@ -11,7 +11,8 @@
  *   fault.c        from an answer to a class of errors and what follows from it
  *   checksum.c     CRC32C and CRC64NVME
  *   client.c       requests on their way: a thread that signs, sends, reads, tries again
- *   multipart.c    the sink: parts in flight, sealing, publishing
+ *   multipart.c    the sink: parts in flight, sealing
+ *   publish.c      completing what was sealed, and finding out whether it happened
  *   s3.c           the rest of the StorageKind
  */
 #ifndef STORAGE_S3_S3_IN_H
@@ -38,6 +39,7 @@ enum {
     S3_ID_BYTES = 160,      /* of a request id */
     S3_DIGEST_BYTES = 65,   /* SHA-256 as hex digits */
     S3_PAIRS_MAX = 24,
+    S3_MARK_BYTES = 512, /* of x-amz-meta-rowferry-upload */
 };
 
 typedef struct {
@@ -369,11 +371,22 @@ size_t multipart_part_bytes(const S3Spec *spec, int64_t bytes_max, int64_t bytes
 Sink *multipart_create(
     Storage *s, const char *key, const Upload *mark, Watch *watch, Arena *task, Err *e);
 const char *multipart_sealed(Sink *object, Err *e);
-bool multipart_publish(Storage *s, const char *sealed, Sink *object, Err *e);
-bool multipart_discard(Storage *s, const char *sealed, Err *e);
 
 /* Ends an upload and all its parts; gone already is fine. Up to five rounds (s3.md 8.6). */
 bool
 multipart_abort(S3Storage *s, const char *key, const char *upload, Watch *watch, Err *e) MUST_CHECK;
+
+/* Is If-None-Match sent? Not where it is switched off, or the store has said that it cannot. */
+bool multipart_is_conditional(const S3Storage *s);
+
+/* A small object is still in memory after finish: then publishing is this one PutObject. */
+bool multipart_is_held(const Sink *object); /* false of NULL */
+bool multipart_put(Sink *object, bool conditional, S3Answer *answer, Err *e) MUST_CHECK;
+void multipart_let_go(Sink *object); /* gives its memory back; NULL is fine */
+
+/* --- publish.c: as StorageKind says --- */
+
+bool publish_object(Storage *s, const char *sealed, Sink *object, Err *e);
+bool publish_discard(Storage *s, const char *sealed, Err *e);
 
 #endif

@@ -1,0 +1,220 @@
+/*
+ * Making an object visible, by whoever owns the task then: what was sealed is one line of JSON, and
+ * what became of a lost answer is asked of the object itself (s3.md 8.4, 8.5).
+ */
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "storage/s3/s3_in.h"
+
+enum { COMPLETE_MS = 15 * 60 * 1000, PART_LINE_BYTES = 256 };
+
+/* --- what was sealed --- */
+
+typedef struct {
+    json_t *json;
+    const char *key, *mark, *upload, *checksum, *sum;
+    int64_t bytes;
+    const json_t *parts;
+} Sealed;
+
+static bool
+read_sealed(const char *text, Sealed *sealed, Err *e)
+{
+    *sealed = (Sealed){.json = json_parse(text, strlen(text), 4, e)};
+    if (!sealed->json)
+        return wrap(e, "reading what was sealed");
+    sealed->key = json_text_or(sealed->json, "key", "");
+    sealed->mark = json_text_or(sealed->json, "mark", "");
+    sealed->upload = json_text_or(sealed->json, "upload", "");
+    sealed->checksum = json_text_or(sealed->json, "checksum", "");
+    sealed->sum = json_text_or(sealed->json, "sum", "");
+    sealed->bytes = json_int_or(sealed->json, "bytes", -1);
+    sealed->parts = json_object_get(sealed->json, "parts");
+    if (sealed->mark[0] && sealed->bytes >= 0 && json_is_array(sealed->parts))
+        return storage_key_check(sealed->key, e);
+    return fail(e, INTERNAL, "what was sealed does not name an upload");
+}
+
+typedef enum { NOBODY_HAS, WE_HAVE, ANOTHER_HAS } Owner;
+
+/* "Did it happen?" (s3.md 8.5): by what the object says of itself, not by the answer. */
+static bool
+look_at_object(S3Storage *s, const Sealed *sealed, Watch *watch, Owner *owner, Err *e)
+{
+    const S3Request request = {.operation = "HeadObject", .method = "HEAD", .key = sealed->key};
+    char mark[S3_MARK_BYTES] = "", length[32] = "";
+    S3Answer answer;
+    uint64_t bytes = 0;
+    bool ok = client_call(s->client, &request, &answer, watch, e);
+
+    *owner = NOBODY_HAS;
+    if (ok) {
+        (void)http_header(&answer.http, "x-amz-meta-rowferry-upload", mark, sizeof mark);
+        (void)http_header(&answer.http, "Content-Length", length, sizeof length);
+        *owner = strcmp(mark, sealed->mark) == 0 && text_to_uint(length, INT64_MAX, &bytes) &&
+                         bytes == (uint64_t)sealed->bytes
+                     ? WE_HAVE
+                     : ANOTHER_HAS;
+    } else if (answer.class == S3_ABSENT) {
+        err_clear(e);
+        ok = true;
+    }
+    client_answer_free(&answer);
+    return ok;
+}
+
+/* After a write whose answer is no yes. `why`: what it said. */
+static bool
+judge_write(S3Storage *s, const Sealed *sealed, const S3Answer *answer, const Err *why,
+    Watch *watch, Err *e)
+{
+    bool is_over = answer->class == S3_GONE || answer->class == S3_PRESENT;
+    Err unseen = {0};
+    Owner owner;
+
+    if (!is_over && !answer->may_have_done) {
+        *e = *why;
+        return false;
+    }
+    if (!look_at_object(s, sealed, watch, &owner, &unseen)) {
+        *e = unseen;
+        return wrap(e, "asking what became of %s", sealed->key);
+    }
+    if (owner == WE_HAVE)
+        return true;
+    if (owner == ANOTHER_HAS)
+        return fail(e, EXISTS, "another object has the key %s", sealed->key);
+    if (is_over)
+        return fail(e, FILE_GONE, "neither the upload nor the object %s is there", sealed->key);
+    *e = *why;
+    return false;
+}
+
+/* --- publishing --- */
+
+static bool
+complete(
+    S3Storage *s, const Sealed *sealed, bool conditional, Watch *watch, S3Answer *answer, Err *e)
+{
+    Buf body = buf_new(json_array_size(sealed->parts) * PART_LINE_BYTES + (4 << 10));
+    const S3Pair query[] = {{"uploadId", sealed->upload}};
+    char size[24], etag[S3_ETAG_BYTES];
+    S3Pair header[4];
+    S3Request request = {
+        .operation = "CompleteMultipartUpload",
+        .method = "POST",
+        .key = sealed->key,
+        .query = query,
+        .queries = 1,
+        .header = header,
+        .timeout_ms = COMPLETE_MS,
+        .reads_error = true,
+        .is_slow = true,
+    };
+    size_t at;
+    const json_t *part;
+    bool ok;
+
+    snprintf(size, sizeof size, "%" PRId64, sealed->bytes);
+    header[request.headers++] = (S3Pair){"x-amz-mp-object-size", size};
+    if (conditional)
+        header[request.headers++] = (S3Pair){"if-none-match", "*"};
+    if (sealed->sum[0]) {
+        header[request.headers++] = (S3Pair){sealed->checksum, sealed->sum};
+        header[request.headers++] = (S3Pair){"x-amz-checksum-type", "FULL_OBJECT"};
+    }
+    buf_text(&body, "<CompleteMultipartUpload>");
+    json_array_foreach((json_t *)(uintptr_t)sealed->parts, at, part)
+    {
+        const char *text = json_string_value(part);
+
+        buf_printf(&body, "<Part><PartNumber>%zu</PartNumber><ETag>", at + 1);
+        answer_put_text(&body, text ? text : "", text ? strlen(text) : 0);
+        buf_text(&body, "</ETag></Part>");
+    }
+    buf_text(&body, "</CompleteMultipartUpload>");
+    request.body = body.data;
+    request.body_bytes = body.bytes;
+    *answer = (S3Answer){0};
+    ok = buf_is_good(&body, e) && client_call(s->client, &request, answer, watch, e);
+    /* A 200 is not yet a yes (s3.md 8.4). */
+    if (ok && !answer_completed(answer->http.body.data, answer->http.body.bytes, etag, e)) {
+        answer->may_have_done = true;
+        ok = false;
+    }
+    buf_free(&body);
+    return ok;
+}
+
+static bool
+write_object(S3Storage *s, Sink *object, const Sealed *sealed, Watch *watch, Err *e)
+{
+    bool conditional = multipart_is_conditional(s), ok;
+    S3Answer answer;
+    Err why = {0};
+
+    for (;;) {
+        ok = sealed->upload[0] ? complete(s, sealed, conditional, watch, &answer, &why)
+                               : multipart_put(object, conditional, &answer, &why);
+        if (ok || !conditional || answer.class != S3_CANNOT)
+            break;
+        /* Learnt: this store knows no conditions. The next small file is an upload. */
+        s->no_conditional = true;
+        conditional = false;
+        client_answer_free(&answer);
+        err_clear(&why);
+    }
+    ok = ok || judge_write(s, sealed, &answer, &why, watch, e);
+    client_answer_free(&answer);
+    return ok;
+}
+
+bool
+publish_object(Storage *storage, const char *sealed_text, Sink *object, Err *e)
+{
+    S3Storage *s = (S3Storage *)storage;
+    Watch *watch = storage->watch;
+    Sealed sealed;
+    Owner owner = NOBODY_HAS;
+    bool ok = read_sealed(sealed_text, &sealed, e);
+
+    if (ok && (sealed.upload[0] || multipart_is_held(object))) {
+        ok = write_object(s, object, &sealed, watch, e);
+        if (!ok && e->code == ERR_EXISTS && sealed.upload[0]) {
+            Err why = {0};
+
+            if (!multipart_abort(s, sealed.key, sealed.upload, watch, &why))
+                log_event(
+                    LOG_WARNING, "storage.upload_left", log_text("key", sealed.key), log_err(&why));
+        }
+    } else if (ok) {
+        /* The bytes of a small file went with the process that had them. */
+        ok = look_at_object(s, &sealed, watch, &owner, e) &&
+             (owner == WE_HAVE ||
+                 (owner == ANOTHER_HAS
+                         ? fail(e, EXISTS, "another object has the key %s", sealed.key)
+                         : fail(e, FILE_GONE, "the object %s was not written", sealed.key)));
+    }
+    multipart_let_go(object);
+    json_decref(sealed.json);
+    return ok;
+}
+
+bool
+publish_discard(Storage *storage, const char *sealed_text, Err *e)
+{
+    S3Storage *s = (S3Storage *)storage;
+    Sealed sealed;
+    bool ok =
+        read_sealed(sealed_text, &sealed, e) &&
+        (!sealed.upload[0] || multipart_abort(s, sealed.key, sealed.upload, storage->watch, e));
+
+    json_decref(sealed.json);
+    return ok;
+}
