@@ -584,7 +584,7 @@ make_mark(Multipart *m, const Upload *mark, Err *e)
     buf_printf(&text, ".%" PRId64 ".%s", mark->epoch, digits);
     ok = m->task_id && buf_is_good(&text, e) && text_copy(m->mark, sizeof m->mark, text.data);
     buf_free(&text);
-    snprintf(m->attempt, sizeof m->attempt, "%" PRId64, mark->epoch);
+    snprintf(m->attempt, sizeof m->attempt, "%d", mark->attempt);
     return ok;
 }
 
@@ -622,6 +622,8 @@ multipart_create(Storage *s, const char *key, const Upload *mark, Watch *watch, 
         .parallel = spec->parallel,
         .checksum = checksum_kind(store),
     };
+    if (mark->export_type && !(m->export_type = arena_text(task, mark->export_type, e)))
+        return NULL;
     if (!(m->key = arena_text(task, key, e)) ||
         !(m->content_type = arena_text(task, mark->content_type, e)) || !make_mark(m, mark, e) ||
         !(m->buffer = arena_alloc_array(task, spec->parallel + 1, sizeof *m->buffer, e)))
