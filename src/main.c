@@ -61,14 +61,15 @@ run_supervisor(const Config *config, const Kinds *drivers, const ConfigArgs *arg
 typedef struct {
     CliRole is;
     int (*run)(const Config *config, const Kinds *kinds, const ConfigArgs *args);
-    bool asks_no_source; /* so it is not to know how (security.md 6) */
+    bool asks_no_source, opens_no_storage; /* so it is not to know how (security.md 6) */
 } Role;
 
 static const Role roles[] = {
     {{"serve", "api, worker and beat under one supervisor", NULL}, run_supervisor},
     {{"api", "answers HTTP", "api"}, api_run, .asks_no_source = true},
     {{"worker", "takes tasks and runs exports", "worker"}, worker_run},
-    {{"beat", "puts tasks on the queue by the clock", "beat"}, beat_run, .asks_no_source = true},
+    {{"beat", "puts tasks on the queue by the clock", "beat"}, beat_run, .asks_no_source = true,
+        .opens_no_storage = true},
 };
 
 enum { ROLES = sizeof roles / sizeof roles[0] };
@@ -127,7 +128,7 @@ judge_rooms(const Config *config, Err *e)
     if (!cron_parse(config->cleanup_schedule, &cron, &why))
         return fail(e, CONFIG_INVALID, "cleanup_schedule: %s", err_root(&why));
     return kinds_judge_sources(&kinds, config, e) && kinds_queue(&kinds, config, e) &&
-           kinds_storage(&kinds, config, e);
+           kinds_judge_storage(&kinds, config, NULL, e);
 }
 
 /* What the configuration names and only the drivers and rooms above it can judge. */
@@ -176,6 +177,8 @@ run_role(const Role *role, int argc, char **argv)
             config_hide_secrets();
             if (role->asks_no_source)
                 config_forget_sources(config);
+            if (role->opens_no_storage)
+                config_forget_storage(config);
             config_warn(config);
             status = role->run(config, &kinds, &args);
         } else {

@@ -64,7 +64,8 @@ load_setup(Program *p, Arena *arena, Err *e)
 
     if (!setup || !(setup->config = config_load(&p->args, arena, e)) ||
         !may_replace(p->api.setup->config, setup->config, e) ||
-        !kinds_judge_sources(p->api.kinds, setup->config, e))
+        !kinds_judge_sources(p->api.kinds, setup->config, e) ||
+        !kinds_judge_storage(p->api.kinds, setup->config, NULL, e))
         return NULL;
     config_forget_sources(setup->config);
     if (!config_prepare_data(setup->config, arena, e) ||

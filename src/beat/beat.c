@@ -223,6 +223,7 @@ reload(Beat *b)
         return;
     }
     config_forget_sources(config);
+    config_forget_storage(config);
     arena_free(b->loaded);
     b->loaded = arena;
     log_event(LOG_INFO, "config.loaded", log_text("cleanup_schedule", config->cleanup_schedule));

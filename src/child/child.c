@@ -529,7 +529,8 @@ set_up(Child *c, const json_t *frame, Err *e)
     log_level_of(c->config->loglevel, &level);
     log_open(level, strcmp(c->config->log_format, "text") == 0 ? LOG_FORMAT_TEXT : LOG_FORMAT_JSON,
         "child");
-    process_limit(c->config->task_memory_limit_bytes, FILES_MAX,
+    process_limit(c->config->task_memory_limit_bytes,
+        FILES_MAX + (*c->config->s3_bucket ? c->config->s3_parallel : 0),
         (uint64_t)kinds_storage_spec(c->config, false).bytes_max);
     return say(c, json_pack("{s:s}", "op", "ready"), e);
 }

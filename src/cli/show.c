@@ -7,17 +7,31 @@
 
 enum { TEXT_BYTES_MAX = 1 << 20 };
 
+/* What the driver makes of the options: where files go, and whose keys open it. */
+static void
+describe_storage(const Cli *c, Buf *to)
+{
+    Err why = {0};
+
+    if (kinds_judge_storage(c->kinds, c->config, to, &why))
+        return;
+    buf_clear(to);
+    buf_printf(to, "cannot be used: %s", err_root(&why));
+}
+
 int
 cli_config(Cli *c, Err *e)
 {
-    Buf text = buf_new(TEXT_BYTES_MAX);
+    Buf text = buf_new(TEXT_BYTES_MAX), storage = buf_new(TEXT_BYTES_MAX);
     bool ok = strcmp(c->word[0], "show") == 0 ||
               fail(e, USAGE, "config %.64s: there is only `config show`", c->word[0]);
 
     if (ok) {
-        config_show(c->config, c->json, &text);
+        describe_storage(c, &storage);
+        config_show(c->config, storage.bytes > 0 ? storage.data : NULL, c->json, &text);
         ok = buf_is_good(&text, e) && cli_out(text.data, text.bytes, e);
     }
+    buf_free(&storage);
     buf_free(&text);
     return ok ? EXIT_SUCCESS : EXIT_FAILURE;
 }

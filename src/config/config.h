@@ -114,14 +114,18 @@ void config_hide_secrets(void);
  * config_hide_secrets() remembers. For roles that ask no source, behind each config_load. */
 void config_forget_sources(const Config *config);
 
+/* Wipes the keys that open the storage, likewise. */
+void config_forget_storage(const Config *config);
+
 /* A variable that is no option: NO_COLOR, ROWFERRY_URL. NULL: not set, or empty. */
 const char *config_variable(const char *name);
 
 const ConfigSource *
 config_find_source(const Config *config, const char *name); /* NULL: there is none */
 
-/* Every option with its value and where it came from; secrets as ***. Text, or a JSON object. */
-void config_show(const Config *config, bool as_json, Buf *to);
+/* Every option with its value and where it came from; secrets as ***. Text, or a JSON object.
+ * `storage`: what its driver says of them all (NULL: nothing). */
+void config_show(const Config *config, const char *storage, bool as_json, Buf *to);
 
 /* --help's list of options for a role ("api", "worker", …; NULL: all). */
 void config_help(const char *role, Buf *to);

@@ -71,7 +71,8 @@ const Option *option_find(const char *key); /* NULL: there is none */
 const Option *option_of_letter(char letter);
 const char *option_nearest(const char *key);
 bool option_has_flag(const Option *o);
-bool option_has_file(const Option *o); /* NAME_FILE: a secret may stand in a file */
+bool option_has_file(const Option *o);      /* NAME_FILE: a secret may stand in a file */
+bool option_opens_storage(const Option *o); /* a secret of who reads and writes there */
 void option_variable(const Option *o, char to[OPTION_NAME_BYTES]); /* ROWFERRY_DATA_DIR */
 void option_flag(const Option *o, char to[OPTION_NAME_BYTES]);     /* --data-dir */
 

@@ -164,6 +164,12 @@ option_has_file(const Option *o)
     return o->is_secret && o->origin != ORIGIN_FOREIGN;
 }
 
+bool
+option_opens_storage(const Option *o)
+{
+    return o->is_secret && (text_starts(o->name, "s3_") || text_starts(o->name, "aws_"));
+}
+
 void
 option_variable(const Option *o, char to[OPTION_NAME_BYTES])
 {

@@ -13,8 +13,7 @@ enum { VALUE_BYTES_MAX = 64 << 10, ENVIRONMENT_MAX = 256 };
 static bool
 goes_to_child(const Option *o, const Config *config)
 {
-    return !o->is_secret ||
-           (*config->s3_bucket && (text_starts(o->name, "s3_") || text_starts(o->name, "aws_")));
+    return !o->is_secret || (*config->s3_bucket && option_opens_storage(o));
 }
 
 static json_t *

@@ -50,7 +50,7 @@ print_value(const Option *o, const Config *config, Buf *to)
 }
 
 static void
-show_text(const Config *config, Buf *to)
+show_text(const Config *config, const char *storage, Buf *to)
 {
     const Origins *origins = config->origins;
 
@@ -73,6 +73,8 @@ show_text(const Config *config, Buf *to)
         url_show(s->url, to);
         buf_printf(to, "%s%s\n", s->is_demo ? " (demo)" : "", s->password ? " password ***" : "");
     }
+    if (storage)
+        buf_printf(to, "%-*s %s\n", COLUMN_NAME, "storage", storage);
 }
 
 static void
@@ -83,7 +85,7 @@ show_json_member(const char *name, const char *text, size_t bytes, Buf *to)
 }
 
 static void
-show_json(const Config *config, Buf *to)
+show_json(const Config *config, const char *storage, Buf *to)
 {
     const Origins *origins = config->origins;
 
@@ -113,16 +115,21 @@ show_json(const Config *config, Buf *to)
         buf_printf(to, ",\"demo\":%s}", config->source[i].is_demo ? "true" : "false");
         buf_free(&text);
     }
-    buf_text(to, "}}\n");
+    buf_char(to, '}');
+    if (storage) {
+        buf_char(to, ',');
+        show_json_member("storage", storage, strlen(storage), to);
+    }
+    buf_text(to, "}\n");
 }
 
 void
-config_show(const Config *config, bool as_json, Buf *to)
+config_show(const Config *config, const char *storage, bool as_json, Buf *to)
 {
     if (as_json)
-        show_json(config, to);
+        show_json(config, storage, to);
     else
-        show_text(config, to);
+        show_text(config, storage, to);
 }
 
 static unsigned

@@ -121,6 +121,22 @@ config_forget_sources(const Config *config)
 }
 
 void
+config_forget_storage(const Config *config)
+{
+    for (const Option *o = options; o < options + OPTIONS; o++) {
+        char name[OPTION_NAME_BYTES];
+
+        if (!option_opens_storage(o))
+            continue;
+        wipe(*(const char *const *)((const char *)config + o->at));
+        option_variable(o, name);
+        for (size_t i = 0; i < hidden_count; i++)
+            if (strcmp(hidden[i].name, name) == 0)
+                wipe(hidden[i].value);
+    }
+}
+
+void
 warning_add(Origins *origins, Arena *arena, const char *fmt, ...)
 {
     char text[ERR_TEXT_BYTES];

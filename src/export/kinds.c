@@ -2,8 +2,6 @@
 
 #include <string.h>
 
-#include "base/buf.h"
-
 enum { FILE_BYTES_MAX_GIB = 50, LOCK_WAIT_MS = 2000 };
 
 const SourceKind *
@@ -199,6 +197,21 @@ kinds_storage_spec(const Config *config, bool signs)
     for (unsigned i = 0; signs && i < config->url_secret_keys && i < STORAGE_URL_KEYS_MAX; i++)
         spec.url_secret[spec.url_secrets++] = config->url_secret_key[i];
     return spec;
+}
+
+bool
+kinds_judge_storage(const Kinds *kinds, const Config *config, Buf *to, Err *e)
+{
+    const StorageKind *kind = kinds_storage(kinds, config, e);
+    StorageSpec spec = kinds_storage_spec(config, true);
+    Buf none = buf_new(ERR_TEXT_BYTES);
+    bool ok;
+
+    if (!kind)
+        return false;
+    ok = !kind->judge || kind->judge(&spec, to ? to : &none, e);
+    buf_free(&none);
+    return ok;
 }
 
 QueueSpec

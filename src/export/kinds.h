@@ -3,6 +3,7 @@
 #ifndef EXPORT_KINDS_H
 #define EXPORT_KINDS_H
 
+#include "base/buf.h"
 #include "codec/codec.h"
 #include "config/config.h"
 #include "format/encoder.h"
@@ -27,6 +28,10 @@ const CodecKind *kinds_codec(const Kinds *kinds, const char *name);
  * URL stands and what is wrong, without a secret of it. Before config_forget_sources(). */
 bool kinds_judge_sources(const Kinds *kinds, const Config *config, Err *e) MUST_CHECK;
 
+/* Can the selected storage work with what is configured? CONFIG_INVALID. Appends to `to` (NULL: to
+ * nothing) where it is and whose keys it has, for people. */
+bool kinds_judge_storage(const Kinds *kinds, const Config *config, Buf *to, Err *e) MUST_CHECK;
+
 /* Sources close what this process has kept for the next export. */
 void kinds_let_go(const Kinds *kinds);
 
@@ -36,7 +41,7 @@ const StorageKind *kinds_storage(const Kinds *kinds, const Config *config, Err *
 const QueueKind *kinds_queue(const Kinds *kinds, const Config *config, Err *e) MUST_CHECK;
 
 /* The specs made from options. A source's: where it is and who asks; what is asked is the caller's
- * to add. `signs`: with the link secrets. */
+ * to add. `signs`: with the secrets of links. */
 SourceSpec kinds_source_spec(const ConfigSource *source);
 StorageSpec kinds_storage_spec(const Config *config, bool signs);
 QueueSpec kinds_queue_spec(const Config *config, bool writes, bool wakes);

@@ -108,7 +108,9 @@ static bool
 take_config(Worker *w, const Config *config, Arena *arena, Err *e)
 {
     const TypeSet *types =
-        kinds_judge_sources(w->kinds, config, e) ? types_load(config, w->kinds, arena, e) : NULL;
+        kinds_judge_sources(w->kinds, config, e) && kinds_judge_storage(w->kinds, config, NULL, e)
+            ? types_load(config, w->kinds, arena, e)
+            : NULL;
     QueueWeight *weight;
     size_t weights;
     Health *health;

@@ -159,7 +159,7 @@ test_precedence(void **state)
     assert_false(config_is_set(c, "drain"));
     unsetenv("ROWFERRY_PORT");
     assert_int_equal(must_load("")->port, 1001);
-    config_show(must_load(""), false, &shown);
+    config_show(must_load(""), NULL, false, &shown);
     assert_non_null(strstr(shown.data, "c.yaml:2"));
     buf_free(&shown);
     setenv("ROWFERRY_PORT", "tcp://10.0.0.1:8000", 1); /* Kubernetes */
@@ -329,8 +329,8 @@ test_secrets(void **state)
     assert_string_equal(c->redis_url, "redis://:pw@h");
     assert_int_equal(c->url_secret_keys, 2);
     assert_string_equal(c->url_secret_key[1], "fedcba9876543210fedcba9876543210");
-    config_show(c, false, &shown);
-    config_show(c, true, &shown);
+    config_show(c, NULL, false, &shown);
+    config_show(c, "s3: here", true, &shown);
     assert_null(strstr(shown.data, "pw@h"));
     assert_null(strstr(shown.data, "fedcba"));
     assert_non_null(strstr(shown.data, "***"));
@@ -368,6 +368,26 @@ test_secrets(void **state)
         config_forget_sources(c);
     }
     assert_false(config_find_source(c, "graph")->is_demo);
+
+    /* Who opens no storage keeps what only links need. */
+    setenv("S3_ACCESS_KEY", "AKIA", 1);
+    setenv("S3_SECRET_KEY", "word", 1);
+    setenv("AWS_SESSION_TOKEN", "word", 1);
+    setenv("ROWFERRY_SIGN_ACCESS_KEY", "AKIS", 1);
+    setenv("ROWFERRY_SIGN_SECRET_KEY", "kept", 1);
+    c = must_load("");
+    assert_string_equal(c->s3_secret_key, "word");
+    config_hide_secrets();
+    assert_null(getenv("S3_SECRET_KEY"));
+    assert_null(getenv("AWS_SESSION_TOKEN"));
+    config_forget_storage(c);
+    for (unsigned again = 0; again < 2; again++) {
+        assert_string_equal(c->s3_access_key, "");
+        assert_string_equal(c->s3_secret_key, "");
+        assert_string_equal(c->aws_session_token, "");
+        assert_string_equal(c->sign_secret_key, "kept");
+        c = must_load("");
+    }
 }
 
 static void
