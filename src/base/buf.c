@@ -25,6 +25,13 @@ buf_free(Buf *b)
 }
 
 void
+buf_wipe(Buf *b)
+{
+    explicit_bzero(b->data, b->room_bytes);
+    buf_free(b);
+}
+
+void
 buf_clear(Buf *b)
 {
     b->bytes = 0;

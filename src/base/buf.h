@@ -21,6 +21,8 @@ typedef struct {
 /* `Buf b = buf_new(64 << 10);` allocates nothing yet: data points to "". */
 Buf buf_new(size_t limit_bytes);
 void buf_free(Buf *b);                         /* may be used again afterwards, as new */
+void buf_wipe(Buf *b);                         /* the same, overwritten before: for secrets that
+                                                  were reserved at once and so never moved */
 void buf_clear(Buf *b);                        /* no bytes, not failed; keeps the memory */
 void buf_reset(Buf *b, size_t keep_bytes_max); /* the same, but gives back more memory than that */
 

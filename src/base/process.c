@@ -2,6 +2,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
+#include <poll.h>
 #include <pthread.h>
 #include <pwd.h>
 #include <sched.h>
@@ -113,6 +115,171 @@ process_start(const ProcessStart *start, Process *process, Err *e)
     (void)fcntl(process->pid_fd, F_SETFD, FD_CLOEXEC);
     return true;
 }
+
+/* --- another program --- */
+
+typedef struct {
+    int fd; /* -1: at its end */
+    char *to;
+    size_t room, bytes; /* room without the NUL */
+    bool is_full;       /* there was more */
+} Heard;
+
+typedef struct {
+    const ProcessAsk *ask;
+    Process process;
+    Heard out, said;
+    int64_t deadline_ms;
+} Asked;
+
+static int
+place_output(posix_spawn_file_actions_t *actions, int out, int said)
+{
+    int error = posix_spawn_file_actions_addopen(actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+
+    if (!error)
+        error = posix_spawn_file_actions_adddup2(actions, out, STDOUT_FILENO);
+    if (!error)
+        error = posix_spawn_file_actions_adddup2(actions, said, STDERR_FILENO);
+    return error ? error : posix_spawn_file_actions_addclosefrom_np(actions, FIRST_FD);
+}
+
+static int
+spawn_other(const char *const *args, int out, int said, pid_t *pid)
+{
+    posix_spawn_file_actions_t actions;
+    posix_spawnattr_t attributes;
+    sigset_t none, all;
+    int error;
+
+    sigemptyset(&none);
+    sigfillset(&all);
+    posix_spawn_file_actions_init(&actions);
+    posix_spawnattr_init(&attributes);
+    error = place_output(&actions, out, said);
+    if (!error)
+        error = posix_spawnattr_setsigmask(&attributes, &none);
+    if (!error)
+        error = posix_spawnattr_setsigdefault(&attributes, &all);
+    if (!error) /* group 0: one of its own */
+        error = posix_spawnattr_setflags(
+            &attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
+    if (!error)
+        error = posix_spawnp(
+            pid, args[0], &actions, &attributes, (char *const *)(uintptr_t)args, environ);
+    posix_spawnattr_destroy(&attributes);
+    posix_spawn_file_actions_destroy(&actions);
+    return error;
+}
+
+/* Both pipes are O_NONBLOCK at our end alone: at the other they would surprise. */
+static bool
+start_other(Asked *a, Err *e)
+{
+    int out[2] = {-1, -1}, said[2] = {-1, -1}, error = 0;
+
+    if (pipe2(out, O_CLOEXEC) != 0 || pipe2(said, O_CLOEXEC) != 0 ||
+        fcntl(out[0], F_SETFL, O_NONBLOCK) != 0 || fcntl(said[0], F_SETFL, O_NONBLOCK) != 0)
+        error = errno;
+    if (!error)
+        error = spawn_other(a->ask->args, out[1], said[1], &a->process.pid);
+    a->out.fd = out[0];
+    a->said.fd = said[0];
+    if (out[1] >= 0)
+        close(out[1]);
+    if (said[1] >= 0)
+        close(said[1]);
+    if (!error) {
+        a->process.pid_fd = (int)syscall(SYS_pidfd_open, a->process.pid, 0);
+        return true;
+    }
+    errno = error;
+    return fail(e, NOT_FOUND, "cannot start %s: %m", a->ask->args[0]);
+}
+
+/* What there is now; closes at the end. */
+static void
+hear(Heard *h)
+{
+    char beyond[256];
+
+    while (h->fd >= 0) {
+        size_t left = h->room - h->bytes;
+        ssize_t got = read(h->fd, left ? h->to + h->bytes : beyond, left ? left : sizeof beyond);
+
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0 && errno == EAGAIN)
+            return;
+        if (got <= 0) {
+            close(h->fd);
+            h->fd = -1;
+        } else if (left) {
+            h->bytes += (size_t)got;
+        } else {
+            h->is_full = true;
+            explicit_bzero(beyond, sizeof beyond);
+        }
+    }
+}
+
+/* Until it has ended, whoever still has its pipes. */
+static bool
+hear_out(Asked *a, Err *e)
+{
+    struct pollfd fds[3] = {{.fd = a->process.pid_fd, .events = POLLIN}};
+    const char *name = a->ask->args[0];
+
+    do {
+        int64_t left_ms = a->deadline_ms - time_now_ms();
+
+        if (a->ask->go_on && !a->ask->go_on(a->ask->with))
+            return fail(e, INTERRUPTED, "%s was given up", name);
+        if (left_ms <= 0)
+            return fail(e, WAITED_TOO_LONG, "%s did not end within %" PRId64 " ms", name,
+                a->ask->timeout_ms);
+        fds[1] = (struct pollfd){.fd = a->out.fd, .events = POLLIN};
+        fds[2] = (struct pollfd){.fd = a->said.fd, .events = POLLIN};
+        (void)poll(fds, 3, left_ms < 1000 ? (int)left_ms : 1000);
+        hear(&a->out);
+        hear(&a->said);
+        if (a->out.is_full)
+            return fail(e, SIZE_LIMIT, "%s writes more than %zu bytes", name, a->out.room);
+    } while (!(fds[0].revents & POLLIN));
+    return true;
+}
+
+bool
+process_ask(const ProcessAsk *ask, int *status, Err *e)
+{
+    Asked a = {.ask = ask,
+        .process = {.pid_fd = -1},
+        .out = {.to = ask->out, .room = ask->out_bytes - 1},
+        .said = {.to = ask->said, .room = ask->said_bytes - 1},
+        .deadline_ms = time_now_ms() + ask->timeout_ms};
+    siginfo_t how = {0};
+    bool started = start_other(&a, e), ok = started;
+
+    if (started && a.process.pid_fd < 0)
+        ok = fail(e, INTERNAL, "cannot watch %s: %m", ask->args[0]);
+    ok = ok && hear_out(&a, e);
+    if (started && !ok)
+        (void)kill(-a.process.pid, SIGKILL);
+    if (started)
+        (void)waitid(P_PID, (id_t)a.process.pid, &how, WEXITED);
+    *status = how.si_code == CLD_EXITED ? how.si_status : 128 + how.si_status;
+    a.out.to[a.out.bytes] = '\0';
+    a.said.to[a.said.bytes] = '\0';
+    if (a.out.fd >= 0)
+        close(a.out.fd);
+    if (a.said.fd >= 0)
+        close(a.said.fd);
+    if (a.process.pid_fd >= 0)
+        close(a.process.pid_fd);
+    return ok;
+}
+
+/* --- what every role does first --- */
 
 /* Else the next socket or file would be taken for standard output. Who writes to one that was
  * closed learns it (EBADF); what was for standard error is lost. */

@@ -27,6 +27,22 @@ typedef struct {
 /* Starts /proc/self/exe. All other descriptors are closed in it but 0, 1, 2. */
 bool process_start(const ProcessStart *start, Process *process, Err *e) MUST_CHECK;
 
+/* Another program that is asked something: its own process group, this process's environment,
+ * nothing to read, no descriptors but its output. */
+typedef struct {
+    const char *const *args; /* NULL-ended; args[0] is looked for along PATH if it has no slash */
+    int64_t timeout_ms;
+    bool (*go_on)(void *with); /* asked once a second at least; false gives it up. NULL: never */
+    void *with;
+    char *out, *said; /* what it writes to standard output and error; each gets a NUL behind */
+    size_t out_bytes, said_bytes; /* room; what it says beyond that is dropped */
+} ProcessAsk;
+
+/* Runs it to its end. `status`: what it exited with, or 128 and the signal. NOT_FOUND (there is no
+ * such program, or it cannot be started), WAITED_TOO_LONG, INTERRUPTED (go_on), SIZE_LIMIT (more
+ * output than room); with the last three it has been killed with all of its group. */
+bool process_ask(const ProcessAsk *ask, int *status, Err *e) MUST_CHECK;
+
 /*
  * First acts of a role: descriptors 0, 1 and 2 that were closed are /dev/null, so that nothing
  * opened later is taken for them; umask 0077, no core files, not dumpable (not in sanitizer

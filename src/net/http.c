@@ -201,6 +201,8 @@ set_options(Exchange *x, struct curl_slist *headers, const char *user_agent, cha
         curl_easy_setopt(c, CURLOPT_XFERINFOFUNCTION, ask_go_on);
         curl_easy_setopt(c, CURLOPT_XFERINFODATA, x);
     }
+    if (call->ca_file)
+        curl_easy_setopt(c, CURLOPT_CAINFO, call->ca_file);
     if (goes_direct(call->url))
         curl_easy_setopt(c, CURLOPT_PROXY, "");
     if (strcmp(method, "HEAD") == 0) {

@@ -19,7 +19,8 @@ typedef struct {
     const char *const *header; /* "Name: value", NULL-ended; NULL: none */
     const char *body;
     size_t body_bytes;
-    int64_t timeout_ms;         /* of the whole call */
+    const char *ca_file; /* of http_call: authorities besides the system's (PEM); NULL: none */
+    int64_t timeout_ms;  /* of the whole call */
     int64_t connect_timeout_ms; /* 0: the same */
     int64_t idle_timeout_ms;    /* without a byte in either direction; 0: no limit */
     size_t answer_bytes_max;    /* of the answer when it goes into `answer->body` */

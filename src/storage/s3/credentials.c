@@ -102,46 +102,110 @@ is_same(const S3Spec *a, const S3Spec *b)
     for (size_t i = 0; i < SPEC_TEXTS; i++)
         if (strcmp(spec_text(a, i), spec_text(b, i)) != 0)
             return false;
-    return a->anonymous == b->anonymous && a->metadata_disabled == b->metadata_disabled;
+    return a->anonymous == b->anonymous && a->metadata_disabled == b->metadata_disabled &&
+           a->fips == b->fips;
 }
 
 /* --- the order of sources (s3.md 12.1) --- */
 
-/* A pair of the settings: all, nothing, or an error. */
 static bool
-take_keys(const S3Spec *spec, S3Keys *keys, bool *is_set, Err *e)
+is_sound(const char *text, size_t bytes_min)
 {
-    *is_set = *spec->access_key && *spec->secret_key;
-    if (!*spec->access_key != !*spec->secret_key)
-        return fail(e, CONFIG_INVALID, "S3_ACCESS_KEY and S3_SECRET_KEY go together: %s is missing",
-            *spec->access_key ? "S3_SECRET_KEY" : "S3_ACCESS_KEY");
+    size_t bytes = 0;
+
+    while (text[bytes] > ' ' && text[bytes] < 0x7f)
+        bytes++;
+    return bytes >= bytes_min && text[bytes] == '\0';
+}
+
+bool
+keys_are_sound(const S3Keys *keys)
+{
+    return is_sound(keys->access_key, 1) && is_sound(keys->secret_key, 1) &&
+           is_sound(keys->token, 0);
+}
+
+/* SOURCE_NONE: the settings have no keys. */
+static bool
+plan_keys(const S3Spec *spec, Plan *plan, Err *e)
+{
+    S3Keys *keys = &plan->keys;
+
+    if (!*spec->access_key && !*spec->secret_key)
+        return true;
+    if (!*spec->access_key || !*spec->secret_key)
+        return fail(e, CONFIG_INVALID,
+            "an access key and its secret key go together: the %s is "
+            "missing",
+            *spec->access_key ? "secret key" : "access key");
+    plan->kind = SOURCE_KEYS;
     if (!text_copy(keys->access_key, sizeof keys->access_key, spec->access_key) ||
         !text_copy(keys->secret_key, sizeof keys->secret_key, spec->secret_key) ||
-        !text_copy(keys->token, sizeof keys->token, spec->session_token))
+        !text_copy(keys->token, sizeof keys->token, spec->session_token) || !keys_are_sound(keys))
         return fail(e, CONFIG_INVALID,
-            "S3_ACCESS_KEY, S3_SECRET_KEY or S3_SESSION_TOKEN is longer "
-            "than a key can be");
-    return true;
+            "what %s, its secret key or its session token hold cannot be keys: too long, a blank, "
+            "or not ASCII",
+            spec->access_key_name);
+    return text_copy(plan->name, sizeof plan->name, spec->access_key_name);
 }
 
 static bool
-make_plan(const S3Spec *spec, Plan *plan, Err *e)
+plan_web_identity(const S3Spec *spec, Plan *plan, Err *e)
 {
-    bool is_set;
+    if (!*spec->web_identity_token_file && !*spec->role_arn)
+        return true;
+    if (!*spec->web_identity_token_file || !*spec->role_arn)
+        return fail(e, CONFIG_INVALID,
+            "AWS_WEB_IDENTITY_TOKEN_FILE and AWS_ROLE_ARN go together: %s is missing",
+            *spec->role_arn ? "AWS_WEB_IDENTITY_TOKEN_FILE" : "AWS_ROLE_ARN");
+    plan->kind = SOURCE_WEB_IDENTITY;
+    if (!text_copy(plan->token_file, sizeof plan->token_file, spec->web_identity_token_file) ||
+        !text_copy(plan->web.arn, sizeof plan->web.arn, spec->role_arn) ||
+        !text_copy(plan->web.session, sizeof plan->web.session, spec->role_session_name))
+        return fail(e, CONFIG_INVALID,
+            "AWS_WEB_IDENTITY_TOKEN_FILE, AWS_ROLE_ARN or AWS_ROLE_SESSION_NAME is too long");
+    return text_copy(plan->name, sizeof plan->name, "web identity");
+}
+
+static bool
+plan_container(const S3Spec *spec, Plan *plan, Err *e)
+{
+    if (!*spec->container_relative_uri && !*spec->container_full_uri)
+        return true;
+    plan->kind = SOURCE_CONTAINER;
+    return text_copy(plan->name, sizeof plan->name, "container") &&
+           provider_check_container(spec, e);
+}
+
+/* A store of somebody else's has no business with the instance's role, unless it is asked for. */
+static bool
+plan_instance(const S3Spec *spec, Plan *plan, Err *e)
+{
+    if (spec->metadata_disabled || (*spec->endpoint && !*spec->metadata_endpoint))
+        return true;
+    plan->kind = SOURCE_INSTANCE;
+    return text_copy(plan->name, sizeof plan->name, "instance metadata") &&
+           provider_check_instance(spec, e);
+}
+
+/* The first that is configured, and no other after it: another one may be another account. */
+bool
+credentials_plan(const S3Spec *spec, Plan *plan, Err *e)
+{
+    static bool (*const order[])(const S3Spec *, Plan *, Err *) = {
+        plan_keys, plan_web_identity, profile_plan, plan_container, plan_instance};
 
     if (spec->anonymous) {
         plan->kind = SOURCE_ANONYMOUS;
         return text_copy(plan->name, sizeof plan->name, "anonymous");
     }
-    if (!take_keys(spec, &plan->keys, &is_set, e))
-        return false;
-    if (is_set) {
-        plan->kind = SOURCE_KEYS;
-        return text_copy(plan->name, sizeof plan->name, spec->access_key_name);
-    }
-    return fail(e, CONFIG_INVALID,
-        "no credentials for the storage: set S3_ACCESS_KEY and "
-        "S3_SECRET_KEY");
+    for (size_t i = 0; plan->kind == SOURCE_NONE && i < sizeof order / sizeof order[0]; i++)
+        if (!order[i](spec, plan, e))
+            return false;
+    if (plan->kind == SOURCE_NONE)
+        return fail(e, CONFIG_INVALID,
+            "no credentials for the storage: set S3_ACCESS_KEY and S3_SECRET_KEY, or AWS_PROFILE");
+    return *spec->region || *plan->region || profile_region(spec, plan, e);
 }
 
 /* --- keys come and go --- */
@@ -256,7 +320,7 @@ ask(void *with)
         S3Keys keys;
     } *memory = secret_new(sizeof *memory, &e);
     bool ok =
-        memory && make_plan(&c->spec, &memory->plan, &e) &&
+        memory && credentials_plan(&c->spec, &memory->plan, &e) &&
         provider_fetch(&(ProviderCall){&memory->plan, &c->spec, goes_on, c}, &memory->keys, &e);
 
     pthread_mutex_lock(&c->lock);
@@ -314,6 +378,7 @@ copy_spec(S3Spec *to, const S3Spec *from, char *room)
 {
     to->anonymous = from->anonymous;
     to->metadata_disabled = from->metadata_disabled;
+    to->fips = from->fips;
     for (size_t i = 0; i < SPEC_TEXTS; i++) {
         const char *text = spec_text(from, i);
         size_t bytes = strlen(text) + 1;
@@ -329,7 +394,7 @@ static bool
 decide(Credentials *c, Err *e)
 {
     Plan *plan = secret_new(sizeof *plan, e);
-    bool ok = plan && make_plan(&c->spec, plan, e);
+    bool ok = plan && credentials_plan(&c->spec, plan, e);
 
     if (ok) {
         (void)text_copy(c->source, sizeof c->source, plan->name);

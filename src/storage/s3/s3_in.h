@@ -69,6 +69,9 @@ site_make(const S3Spec *spec, const char *region, bool for_links, Site *site, Er
 /* The store has named another region (s3.md 7.4); false if that is no name of a region. */
 bool site_move(Site *site, const char *region);
 
+/* What the hosts of a region's services end in: "amazonaws.com". Static. */
+const char *site_aws_domain(const char *region);
+
 /* Path of a key, or of the bucket (NULL), encoded once, as it is sent and as it is signed. */
 void site_path(const Site *site, const char *key, Buf *to);
 

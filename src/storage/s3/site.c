@@ -81,18 +81,25 @@ check_bucket(const char *bucket, Err *e)
     return true;
 }
 
+const char *
+site_aws_domain(const char *region)
+{
+    size_t i = 0;
+
+    while (!text_starts(region, partitions[i].region_starts))
+        i++;
+    return partitions[i].domain;
+}
+
 static bool
 make_aws_host(Site *site)
 {
-    const char *domain = NULL;
     int bytes;
 
-    for (size_t i = 0; !domain; i++)
-        if (text_starts(site->region, partitions[i].region_starts))
-            domain = partitions[i].domain;
     bytes = snprintf(site->host, sizeof site->host, "%s%ss3%s%s.%s.%s",
         site->is_path_style ? "" : site->bucket, site->is_path_style ? "" : ".",
-        site->fips ? "-fips" : "", site->dualstack ? ".dualstack" : "", site->region, domain);
+        site->fips ? "-fips" : "", site->dualstack ? ".dualstack" : "", site->region,
+        site_aws_domain(site->region));
     return bytes > 0 && (size_t)bytes < sizeof site->host;
 }
 
