@@ -102,19 +102,9 @@ add_pair(S3Pair *to, size_t at, const char *name, const char *value)
     return at;
 }
 
-/* Of CreateMultipartUpload and PutObject alike. */
-static size_t
-object_headers(const Multipart *m, S3Pair header[HEADERS_MAX])
+size_t
+multipart_add_settings(const S3Spec *spec, S3Pair *header, size_t n)
 {
-    const S3Spec *spec = client_spec(m->store->client);
-    size_t n = 0;
-
-    n = add_pair(header, n, "content-type", m->content_type);
-    n = add_pair(header, n, "content-disposition", m->disposition);
-    n = add_pair(header, n, "x-amz-meta-rowferry-upload", m->mark);
-    n = add_pair(header, n, "x-amz-meta-rowferry-task", m->task_id);
-    n = add_pair(header, n, "x-amz-meta-rowferry-attempt", m->attempt);
-    n = add_pair(header, n, "x-amz-meta-rowferry-type", m->export_type);
     if (strcmp(spec->sse, "none") != 0)
         n = add_pair(header, n, "x-amz-server-side-encryption", spec->sse);
     n = add_pair(header, n, "x-amz-server-side-encryption-aws-kms-key-id", spec->sse_kms_key_id);
@@ -124,6 +114,21 @@ object_headers(const Multipart *m, S3Pair header[HEADERS_MAX])
     if (spec->tags)
         n = add_pair(header, n, "x-amz-tagging", "rowferry=export");
     return n;
+}
+
+/* Of CreateMultipartUpload and PutObject alike. */
+static size_t
+object_headers(const Multipart *m, S3Pair header[HEADERS_MAX])
+{
+    size_t n = 0;
+
+    n = add_pair(header, n, "content-type", m->content_type);
+    n = add_pair(header, n, "content-disposition", m->disposition);
+    n = add_pair(header, n, "x-amz-meta-rowferry-upload", m->mark);
+    n = add_pair(header, n, "x-amz-meta-rowferry-task", m->task_id);
+    n = add_pair(header, n, "x-amz-meta-rowferry-attempt", m->attempt);
+    n = add_pair(header, n, "x-amz-meta-rowferry-type", m->export_type);
+    return multipart_add_settings(client_spec(m->store->client), header, n);
 }
 
 /* Some stores take the order to encrypt and do not follow it. */

@@ -13,6 +13,7 @@
  *   client.c       requests on their way: a thread that signs, sends, reads, tries again
  *   multipart.c    the sink: parts in flight, sealing
  *   publish.c      completing what was sealed, and finding out whether it happened
+ *   review.c       judging the spec; what doctor finds out about a store
  *   s3.c           the rest of the StorageKind
  */
 #ifndef STORAGE_S3_S3_IN_H
@@ -386,6 +387,15 @@ bool multipart_is_conditional(const S3Storage *s);
 bool multipart_is_held(const Sink *object); /* false of NULL */
 bool multipart_put(Sink *object, bool conditional, S3Answer *answer, Err *e) MUST_CHECK;
 void multipart_let_go(Sink *object); /* gives its memory back; NULL is fine */
+
+/* Appends what the settings ask of every object: encryption, storage class, tags. The new count. */
+size_t multipart_add_settings(const S3Spec *spec, S3Pair *header, size_t n);
+
+/* --- review.c: as StorageKind says of judge and review --- */
+
+bool review_judge(const StorageSpec *spec, Buf *to, Err *e) MUST_CHECK;
+bool review_store(const StorageSpec *spec, const StorageReview *how, Arena *arena, Finding *found,
+    size_t *count) MUST_CHECK;
 
 /* --- publish.c: as StorageKind says --- */
 
