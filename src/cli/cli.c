@@ -52,7 +52,7 @@ const CliCommand cli_commands[] = {
     {"delete", "KEY|ID…", "deletes files", NULL, false, cli_delete, "Asks on a terminal, unless --yes says that it is meant.\n", 1, CLI_WORDS_MAX},
     {"dump", "[TYPE]", "runs an export here and now, without a server", cli_dump_flags, true, cli_dump, cli_dump_more, 0, 1},
     {"types", "[NAME]", "what can be exported, and how to ask for it", cli_types_flags, true, cli_types, cli_types_more, 0, 1},
-    {"doctor", "", "tries configuration, queue, storage and sources; says what to fix", NULL, true, cli_doctor, NULL, 0, 0},
+    {"doctor", "", "tries configuration, queue, storage and sources; says what to fix", cli_doctor_flags, true, cli_doctor, NULL, 0, 0},
     {"config", "show", "every option, its value, and where that came from", NULL, true, cli_config, NULL, 1, 1},
     {"version", "", "this program's version and those of its libraries", NULL, false, cli_version, NULL, 0, 0},
     {"demo-data", "[FILE]", "writes the demo database: an organisation in SQLite", cli_demo_data_flags, true, cli_demo_data, cli_demo_data_more, 0, 1},

@@ -205,7 +205,7 @@ int cli_doctor(Cli *c, Err *e);
 int cli_config(Cli *c, Err *e);
 int cli_demo_data(Cli *c, Err *e);
 int cli_version(Cli *c, Err *e);
-extern const CliFlag cli_dump_flags[], cli_types_flags[], cli_demo_data_flags[];
+extern const CliFlag cli_dump_flags[], cli_types_flags[], cli_demo_data_flags[], cli_doctor_flags[];
 extern const char cli_dump_more[], cli_types_more[], cli_demo_data_more[];
 
 #endif

@@ -114,9 +114,15 @@ local_fix(const Config *config, const char *source, const Err *why)
     case ERR_QUERY_TIMEOUT:
         return "the first row took longer than 10 s: does the query have the indexes it wants?";
     case ERR_STORAGE_FULL:
+        if (*config->s3_bucket)
+            return "make room in the store; --retention deletes sooner";
         return "make room, or let --data-dir point to a larger disk; --retention deletes sooner";
     case ERR_STORAGE_DENIED:
+        if (*config->s3_bucket)
+            return "the keys need the rights that docs/s3.md lists, for every key below exports/";
         return "the data folder must belong to the user who runs rowferry, and be writable";
+    case ERR_STORAGE_UNAVAILABLE:
+        return *config->s3_bucket ? "is the store up, and does nothing stand between?" : NULL;
     default:
         return NULL;
     }
