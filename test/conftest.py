@@ -1,6 +1,7 @@
 """What every story has: the program, and services that are started, looked after and ended."""
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import s3 as s3_servers
 from maker import Maker
 from namespace import Namespace
 from postgres import Server
+from rgw import Rgw
 
 S3_FIXTURES = {"s3", "minio", "versitygw", "s3_kind"}
 
@@ -35,10 +37,13 @@ def pytest_collection_modifyitems(config, items):
 
 def pytest_collection_finish(session):
     """Building servers takes longer than any story may, so it is done before the first one."""
-    if any(not S3_FIXTURES.isdisjoint(item.fixturenames) for item in session.items):
-        capture = session.config.pluginmanager.getplugin("capturemanager")
-        with capture.global_and_fixture_disabled():
+    wanted = {name for item in session.items for name in item.fixturenames}
+    capture = session.config.pluginmanager.getplugin("capturemanager")
+    with capture.global_and_fixture_disabled():
+        if wanted & S3_FIXTURES:
             s3_servers.build()
+        if "rgw" in wanted and shutil.which("apt-get"):
+            Rgw.have()
 
 
 @pytest.fixture(scope="session")
@@ -98,6 +103,17 @@ def s3(request):
 def s3_kind(request):
     """The class of each of the two in turn, for stories that start and stop one of their own."""
     return request.param
+
+
+@pytest.fixture(scope="module")
+def rgw():
+    """A Ceph gateway, whose sessions end within seconds."""
+    try:
+        Rgw.have()
+    except FileNotFoundError as error:
+        pytest.skip(str(error))
+    with Rgw() as server:
+        yield server
 
 
 @pytest.fixture(scope="module")

@@ -78,45 +78,77 @@ def _install(go, server, scratch):
     os.rename(scratch / "GOBIN" / server.name, server.program())
 
 
+@contextlib.contextmanager
+def scratch_folder(missing):
+    """A folder to make servers in, beside where they are kept, for one process at a time; gone at the end. None if
+    nothing is `missing()`, perhaps because somebody else has just made it."""
+    folder = packages.cache().parent / "servers"
+    if not missing():
+        yield None
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "lock", "w", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        scratch = folder / "scratch"
+        shutil.rmtree(scratch, ignore_errors=True)
+        try:
+            scratch.mkdir()
+            yield scratch if missing() else None
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+def tell(*words):
+    print("servers:", *words, file=sys.stderr, flush=True)
+
+
 def build():
     """Builds what is not there yet: some minutes, 1.5 GB of memory and 3 GB of disk meanwhile, and 160 MB in the end.
 
     Go's own caches go with the scratch folder: they are ten times what they leave behind, and used once.
     """
-    folder = packages.cache().parent / "servers"
-    if all(server.program().exists() for server in SERVERS):
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / "lock", "w", encoding="ascii") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        missing = [server for server in SERVERS if not server.program().exists()]
-        if not missing:
-            return  # somebody else has built them meanwhile
-        print("servers: building", " and ".join(f"{server.name} {server.version}" for server in missing),
-              "once with Go, some minutes", file=sys.stderr, flush=True)
-        began, scratch = time.monotonic(), folder / "building"
-        shutil.rmtree(scratch, ignore_errors=True)
-        scratch.mkdir()
-        try:
-            go = _go()
-            for server in missing:
-                _install(go, server, scratch)
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
-        print(f"servers: built in {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+    def missing():
+        return [server for server in SERVERS if not server.program().exists()]
+
+    with scratch_folder(missing) as scratch:
+        if not scratch:
+            return
+        tell("building", " and ".join(f"{server.name} {server.version}" for server in missing()),
+             "once with Go, some minutes")
+        began, go = time.monotonic(), _go()
+        for server in missing():
+            _install(go, server, scratch)
+        tell(f"built in {time.monotonic() - began:.0f} s")
 
 
 class Server:
     """Starts when entered, and makes its bucket. `tls` is a certificate and its key, as PEM files, and what signed it
     or itself: (certificate, key, authority). `environment` is for the server."""
 
-    # Of each kind:
-    name = module = version = None
-    probe = None  # the path that answers 200 once the server is ready
+    name = None  # of the program
+    probe = None  # the path that answers 200 once it is ready
 
     @classmethod
     def program(cls):
-        return packages.cache().parent / "servers" / f"{cls.name}-{cls.version}"
+        """Where it is kept."""
+        raise NotImplementedError
+
+    @classmethod
+    def have(cls):
+        """Makes the program if it is not there yet."""
+        raise NotImplementedError
+
+    def _prepare(self):
+        """What its folder holds before the first start."""
+        raise NotImplementedError
+
+    def _words(self):
+        """The program's arguments."""
+        raise NotImplementedError
+
+    def _settings(self):
+        """The program's variables."""
+        raise NotImplementedError
 
     def __init__(self, region="us-east-1", bucket="exports", tls=None, environment=None):
         self.region, self.bucket, self.tls = region, bucket, tls
@@ -128,7 +160,7 @@ class Server:
     # --- its life ---
 
     def __enter__(self):
-        build()
+        self.have()
         self.folder = Path(tempfile.mkdtemp(prefix=f"rowferry-{self.name}-"))
         atexit.register(self.close)
         try:
@@ -219,14 +251,6 @@ class Server:
         """Stops and starts it; the port, the keys and the data stay."""
         self.stop()
         return self.start()
-
-    def wipe(self):
-        """Starts it anew with nothing in it but the empty bucket; port and keys stay."""
-        self.kill()
-        shutil.rmtree(self.data)
-        self.data.mkdir()
-        self.start()
-        self.make_bucket(self.bucket)
 
     # --- looking at it ---
 
@@ -329,7 +353,29 @@ class Server:
         raise NotImplementedError
 
 
-class Minio(Server):
+class Built(Server):
+    """One that is built with Go and keeps its data in a folder."""
+
+    module = version = None
+
+    @classmethod
+    def program(cls):
+        return packages.cache().parent / "servers" / f"{cls.name}-{cls.version}"
+
+    @classmethod
+    def have(cls):
+        build()
+
+    def wipe(self):
+        """Starts it anew with nothing in it but the empty bucket; port and keys stay."""
+        self.kill()
+        shutil.rmtree(self.data)
+        self.data.mkdir()
+        self.start()
+        self.make_bucket(self.bucket)
+
+
+class Minio(Built):
     """What most people run. Its storage is its own format; it ends unfinished uploads itself after a day."""
 
     name = "minio"
@@ -361,7 +407,7 @@ class Minio(Server):
         return {path.name for path in (self.data / ".minio.sys" / "multipart").glob("*/*") if path.is_dir()}
 
 
-class Versitygw(Server):
+class Versitygw(Built):
     """Keeps objects as plain files, DATA/BUCKET/KEY, with their attributes beside them; AWS's error codes; small."""
 
     name = "versitygw"

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.request
 from pathlib import Path
 
@@ -107,6 +108,23 @@ def test_over_tls_with_a_certificate_of_ones_own(s3_kind, tmp_path):
         # MinIO encrypts as asked; versitygw takes the header and does nothing.
         server.client().put_object(Bucket="other", Key="secret", Body=b"2", ServerSideEncryption="AES256")
         assert server.objects() == {"kept": 1, "secret": 1}
+
+
+def test_a_gateway_of_ceph_hands_out_sessions_that_end(rgw):
+    key = "exports/a b+c%20d'é.bin"
+    rgw.client().put_object(Bucket=rgw.bucket, Key=key, Body=BODY)
+    assert rgw.aws("s3", "cp", f"s3://{rgw.bucket}/{key}", "-") == BODY
+    rgw.restart()
+    session = rgw.session()
+    client = rgw.client(access_key=session["AccessKeyId"], secret_key=session["SecretAccessKey"],
+                        token=session["SessionToken"])
+    upload = client.create_multipart_upload(Bucket=rgw.bucket, Key="exports/two")["UploadId"]
+    assert rgw.uploads() == {("exports/two", upload)} and rgw.unfinished() == {upload}
+    assert rgw.objects("exports/") == {key: len(BODY)}
+    processes.until(lambda: time.time() > session["Expiration"].timestamp(), 10, "the session goes on")
+    assert refused(client.list_objects_v2, Bucket=rgw.bucket) == "AccessDenied"
+    rgw.client().abort_multipart_upload(Bucket=rgw.bucket, Key="exports/two", UploadId=upload)
+    assert rgw.unfinished() == set()
 
 
 def test_a_port_that_is_taken_meanwhile_is_given_up(s3_kind, monkeypatch):
