@@ -50,6 +50,9 @@ UNITS := $(UNIT_SOURCES:%.c=$(O)/%)
 # What every driver of an interface promises, as code that each driver's test calls.
 CONTRACT_SOURCES := $(sort $(filter-out %_test.c,$(wildcard test/contract/*.c)))
 CONTRACTS := $(O)/libcontracts.a
+# Programs of ours that stories ask.
+ASKED_SOURCES := $(sort $(wildcard test/harness/*.c))
+ASKED := $(ASKED_SOURCES:%.c=$(O)/%)
 FUZZ_SOURCES := $(sort $(wildcard test/fuzz/*_fuzz.c))
 FUZZERS := $(FUZZ_SOURCES:%.c=$(O)/%)
 
@@ -109,6 +112,10 @@ $(CONTRACTS): $(CONTRACT_SOURCES:%.c=$(O)/%.o)
 $(UNITS): %: %.o $(CONTRACTS) $(ARCHIVE)
 	$(call TELL,LINK)
 	$(QUIET)$(CC) $(ALL_LDFLAGS) -o $@ $< $(CONTRACTS) $(ARCHIVE) $(LIBS) -lcmocka
+
+$(ASKED): %: %.o $(ARCHIVE)
+	$(call TELL,LINK)
+	$(QUIET)$(CC) $(ALL_LDFLAGS) -o $@ $< $(ARCHIVE) $(LIBS)
 
 $(O)/test/fuzz/%_fuzz: $(O)/test/fuzz/%_fuzz.o $(ARCHIVE)
 	$(call TELL,LINK)
