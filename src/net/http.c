@@ -484,8 +484,9 @@ http_pool_turn(HttpPool *pool, int wait_ms, Err *e)
 {
     int running;
 
-    if (curl_multi_perform(pool->multi, &running) == CURLM_OK &&
-        curl_multi_poll(pool->multi, NULL, 0, wait_ms, NULL) == CURLM_OK &&
+    /* In this order: what ends while bytes move is told before the next wait. A call that was just
+     * begun makes the wait end at once. */
+    if (curl_multi_poll(pool->multi, NULL, 0, wait_ms, NULL) == CURLM_OK &&
         curl_multi_perform(pool->multi, &running) == CURLM_OK)
         return true;
     return fail(e, INTERNAL, "libcurl does not move its calls");
