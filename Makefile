@@ -20,7 +20,7 @@ knows = $(shell $(CC) -Werror $(1) -c -x c /dev/null -o /dev/null 2>/dev/null &&
 COMMIT := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 LLHTTP := /usr/share/llhttp
 INCLUDES := -Isrc -I. -isystem /usr/share/include/llhttp -isystem $(shell pg_config --includedir 2>/dev/null || echo /usr/include/postgresql)
-LIBS := -ljansson -lyaml -lsqlite3 -lpq -lcurl -lssl -lcrypto -lm -lpthread
+LIBS := -ljansson -lyaml -lsqlite3 -lpq -lcurl -lexpat -lssl -lcrypto -lm -lpthread
 
 HARDEN := -D_FORTIFY_SOURCE=3 -fstack-protector-strong -fstack-clash-protection -fcf-protection=full \
           -fno-delete-null-pointer-checks -fno-strict-aliasing -fwrapv -fPIE \

@@ -26,6 +26,7 @@ extern const SourceKind source_sqlite;
 const char *source_sqlite_library_version(void);
 extern const SourceKind source_postgres;
 const char *source_postgres_library_version(void);
+const char *answer_library_version(void);
 extern const EncoderKind format_csv;
 extern const CodecKind codec_none;
 extern const StorageKind storage_file;
@@ -45,6 +46,7 @@ static const CliLibrary libraries[] = {
     {"libcurl", http_library_version},
     {"Jansson", json_library_version},
     {"libyaml", yaml_library_version},
+    {"Expat", answer_library_version},
     {NULL, NULL},
 };
 

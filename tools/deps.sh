@@ -2,7 +2,7 @@
 # Installs the Debian packages that are missing: `deps.sh build`, `deps.sh test`. Says what it does.
 set -eu
 
-build="gcc libc6-dev binutils make node-llhttp libjansson-dev libyaml-dev libsqlite3-dev libpq-dev libcurl4-openssl-dev libssl-dev"
+build="gcc libc6-dev binutils make node-llhttp libjansson-dev libyaml-dev libsqlite3-dev libpq-dev libcurl4-openssl-dev libexpat1-dev libssl-dev"
 test="clang clang-format-14 libclang-rt-14-dev libcmocka-dev python3 python3-venv sqlite3 postgresql curl ca-certificates procps"
 lint="clang-tidy-14"
 demo="curl"

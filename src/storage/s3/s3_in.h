@@ -167,8 +167,8 @@ typedef struct {
     int64_t server_wall_s; /* <ServerTime>; 0: none */
 } S3Error;
 
-/* Is the root <Error>? Whatever else it is (HTML, nothing, cut short): false, and nothing in
- * `error`. */
+/* Is the root <Error>, or <ErrorResponse> (STS)? Whatever else it is (HTML, nothing, cut short):
+ * false, and nothing in `error`. Its texts are printable, and cut to what fits. */
 bool answer_error(const char *body, size_t bytes, S3Error *error);
 
 /* All of these: STORAGE_UNAVAILABLE if the body is not the document that was asked for, whole. */
@@ -196,22 +196,25 @@ typedef struct {
 typedef bool AnswerVisit(const AnswerEntry *entry, void *with, Err *e);
 
 /* ListObjects (both versions) and ListMultipartUploads; keys decoded where the answer says that
- * they are encoded. False of the visit ends it and is returned. */
+ * they are encoded; entries with a key longer than S3 allows are left out. Nothing is visited of a
+ * document that is not whole. False of the visit ends it and is returned. */
 bool answer_objects(const char *body, size_t bytes, AnswerVisit *visit, void *with,
     AnswerPage *page, Err *e) MUST_CHECK;
 bool answer_uploads(const char *body, size_t bytes, AnswerVisit *visit, void *with,
     AnswerPage *page, Err *e) MUST_CHECK;
 bool answer_parts(const char *body, size_t bytes, size_t *parts, Err *e) MUST_CHECK;
 
-/* DeleteObjects: visits each key that was not deleted, with the store's code and message. */
+/* DeleteObjects: visits each key that was not deleted, with the store's code and message
+ * (printable). False of the visit: enough. */
 typedef bool AnswerRefusedVisit(const char *key, const char *code, const char *message, void *with);
 bool answer_deleted(
     const char *body, size_t bytes, AnswerRefusedVisit *visit, void *with, Err *e) MUST_CHECK;
 
-/* STS: AssumeRole… */
+/* STS: AssumeRole and AssumeRoleWithWebIdentity. Wiped on failure. */
 bool answer_credentials(const char *body, size_t bytes, S3Keys *keys, Err *e) MUST_CHECK;
 
 void answer_put_text(Buf *to, const char *text, size_t bytes); /* escaped for XML */
+const char *answer_library_version(void);                      /* Expat's */
 
 /* --- fault.c: what an answer means (s3.md 7.1) --- */
 
