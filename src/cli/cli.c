@@ -87,7 +87,7 @@ static const struct {
     const char *hint;
 } hints[] = {
     {ERR_SERVER_UNREACHABLE, "`rowferry serve` starts one; --url or ROWFERRY_URL says where it is"},
-    {ERR_SERVER_UNTRUSTED, "SSL_CERT_FILE names a file of the authorities to be trusted"},
+    {ERR_SERVER_UNTRUSTED, "is it https, and its certificate good? SSL_CERT_FILE names a file of authorities to be trusted"},
     {ERR_UNAUTHENTICATED, "give a token by --token-file FILE or in ROWFERRY_TOKEN"},
     {ERR_EXPORT_NOT_FOUND, "records of tasks are kept for 30 days; `rowferry list` shows the files"},
     {ERR_UNKNOWN_EXPORT_TYPE, "`rowferry types` lists the types of this machine"},

@@ -15,6 +15,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "base/text.h"
 #include "base/time.h"
 #include "cli/local.h"
@@ -567,6 +568,8 @@ cli_doctor(Cli *c, Err *e)
 {
     Doctor d = {.cli = c, .spoke = true, .e = e};
 
+    if (!config_is_set(c->config, "loglevel"))
+        log_set_level(LOG_ERROR); /* each trouble has a line of its own here */
     if (c->json && !(d.checks = json_array())) {
         fail(e, MEMORY_LIMIT, "no memory for the report");
         return EXIT_FAILURE;

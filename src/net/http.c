@@ -226,6 +226,8 @@ was_connected(CURL *curl)
     return us > 0;
 }
 
+/* What OpenSSL objects to has its number ("error:0A00010B:…"); a connection that is cut in the
+ * middle of the handshake has none. */
 static bool
 fail_call(const Exchange *x, CURLcode code, const char *why, Err *e)
 {
@@ -247,7 +249,8 @@ fail_call(const Exchange *x, CURLcode code, const char *why, Err *e)
     else if (code == CURLE_OPERATION_TIMEDOUT && was_connected(x->curl))
         fail(e, WAITED_TOO_LONG, "no whole answer from %s in time: %s", shown.data, text);
     else if (code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_SSL_CACERT_BADFILE ||
-             code == CURLE_SSL_ISSUER_ERROR)
+             code == CURLE_SSL_ISSUER_ERROR ||
+             (code == CURLE_SSL_CONNECT_ERROR && strstr(text, "error:")))
         fail(e, SERVER_UNTRUSTED, "%s: %s", shown.data, text);
     else
         fail(e, SERVER_UNREACHABLE, "%s: %s", shown.data, text);

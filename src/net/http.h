@@ -41,10 +41,11 @@ typedef struct {
 HttpClient *http_client_new(const char *user_agent, Err *e) MUST_CHECK;
 void http_client_free(HttpClient *client);
 
-/* SERVER_UNREACHABLE (cannot connect, cut), SERVER_UNTRUSTED (its certificate), WAITED_TOO_LONG
- * (deadline), SIZE_LIMIT (more than answer_bytes_max), CANCELLED (the sink said no), INTERRUPTED
- * (go_on did), USAGE (no http URL). An answer with any status is success. No redirects; a proxy
- * only as the environment says, and never for loopback. After a failure there is nothing to free.
+/* SERVER_UNREACHABLE (cannot connect, cut), SERVER_UNTRUSTED (no TLS, or not its certificate),
+ * WAITED_TOO_LONG (deadline), SIZE_LIMIT (more than answer_bytes_max), CANCELLED (the sink said
+ * no), INTERRUPTED (go_on did), USAGE (no http URL). An answer with any status is success. No
+ * redirects; a proxy only as the environment says, and never for loopback. After a failure there is
+ * nothing to free.
  */
 bool http_call(HttpClient *client, const HttpCall *call, HttpAnswer *answer, Err *e) MUST_CHECK;
 

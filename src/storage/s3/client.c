@@ -391,7 +391,7 @@ mend(Client *c, ClientCall *call)
 
     switch (call->answer->class) {
     case S3_DAMAGED:
-        return call->damages++ < DAMAGES_MAX;
+        return call->request->tries != 1 && call->damages++ < DAMAGES_MAX;
     case S3_STALE:
         if (call->has_refreshed || c->spec->anonymous)
             return false;

@@ -104,7 +104,6 @@ static const struct {
         "active?"},
     {S3_REFUSED, "SignatureDoesNotMatch", "secret key",
         "the secret is not this access key's: copy S3_SECRET_KEY anew"},
-    {S3_REFUSED, "InvalidAccount", "account", "ask who runs the store about this account"},
     {S3_STALE, NULL, "credentials",
         "they have ended: get new ones (S3_SESSION_TOKEN goes with its keys), or let rowferry "
         "refresh them from a profile or a role"},
@@ -126,9 +125,9 @@ static const struct {
     ErrCode cause;
     const char *about, *fix;
 } silences[] = {
-    {ERR_SERVER_UNTRUSTED, "certificate",
+    {ERR_SERVER_UNTRUSTED, "TLS",
         "let ROWFERRY_S3_CA_FILE name the authority that signed the store's certificate, and "
-        "S3_ENDPOINT a host that stands in it"},
+        "S3_ENDPOINT a host that stands in it; where that port speaks no TLS, write http://"},
     {ERR_SERVER_UNREACHABLE, "connection",
         "are scheme, host and port of S3_ENDPOINT right, does the store run, and does no firewall "
         "stand between?"},
@@ -241,7 +240,8 @@ look_at_clock(const Review *r, const S3Answer *answer)
             "set both by NTP; until then requests are signed by the store's clock",
             "the store's clock and this one differ by %" PRId64 " s", off_s);
     else
-        add(r, VERDICT_GOOD, "clock", NULL, "%" PRId64 " s beside the store's", off_s);
+        add(r, VERDICT_GOOD, "clock", NULL, "within %" PRId64 " s of the store's",
+            off_s < 0 ? 1 - off_s : off_s + 1);
 }
 
 /* Keys first, so that a source without keys is not taken for a store that does not answer. */
@@ -402,7 +402,8 @@ write_wrongly(const Review *r)
             .header = header,
             .headers = headers,
             .body = "x",
-            .body_bytes = 1},
+            .body_bytes = 1,
+            .tries = 1},
         &answer, &why);
     if (!taken && (answer.class == S3_DAMAGED || answer.class == S3_INVALID))
         add(r, VERDICT_GOOD, about, NULL, "the store refuses a wrong %s%s", checksum_name(kind),

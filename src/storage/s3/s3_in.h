@@ -287,7 +287,7 @@ typedef struct {
     size_t body_bytes;
     int64_t timeout_ms;      /* of one try; 0: 60 s */
     size_t answer_bytes_max; /* 0: 64 KiB */
-    unsigned tries;          /* 0: as configured */
+    unsigned tries;          /* 0: as configured; 1: and what was damaged is not sent again */
     int64_t total_ms;        /* of all tries and the waits between them; 0: no limit */
     bool is_slow;            /* may think for long without a byte (CompleteMultipartUpload) */
     bool reads_error; /* a 2xx body may be <Error> (CompleteMultipartUpload, DeleteObjects) */
