@@ -46,14 +46,16 @@ typedef struct {
 static bool
 make_scope(const SignRequest *r, Scope *scope, Err *e)
 {
-    TimeParts at = time_parts(r->now_wall_s * 1000000);
+    const int64_t us_per_s = 1000000;
+    bool is_time = r->now_wall_s >= 0 && r->now_wall_s <= INT64_MAX / us_per_s;
+    TimeParts at = time_parts(is_time ? r->now_wall_s * us_per_s : 0);
     char stamp[64];
     int stamp_bytes = snprintf(stamp, sizeof stamp, "%04d%02d%02dT%02d%02d%02dZ", at.year, at.month,
         at.day, at.hour, at.minute, at.second);
     int text_bytes = snprintf(scope->text, sizeof scope->text, "%.*s/%s/%s/aws4_request", DAY_BYTES,
         stamp, r->region, r->service);
 
-    if (stamp_bytes != STAMP_BYTES - 1 || text_bytes < 0 || text_bytes >= SCOPE_BYTES)
+    if (!is_time || stamp_bytes != STAMP_BYTES - 1 || text_bytes < 0 || text_bytes >= SCOPE_BYTES)
         return fail(e, INTERNAL, "no signature can be made for this time, region and service");
     memcpy(scope->stamp, stamp, STAMP_BYTES);
     return true;
