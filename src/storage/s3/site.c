@@ -217,7 +217,7 @@ static bool
 make_endpoint_site(const S3Spec *spec, const char *endpoint, const char *name, Site *site, Err *e)
 {
     Arena *arena = arena_new(ENDPOINT_ARENA_BYTES);
-    Url url = {.host = ""};
+    Url url = {.scheme = "", .host = "", .path = ""};
     bool ok;
 
     if (!arena)
