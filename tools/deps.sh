@@ -6,7 +6,7 @@ build="gcc libc6-dev binutils make node-llhttp libjansson-dev libyaml-dev libsql
 test="clang clang-format-14 libclang-rt-14-dev libcmocka-dev python3 python3-venv sqlite3 postgresql curl ca-certificates procps"
 lint="clang-tidy-14"
 demo="curl"
-bench="sqlite3 python3 postgresql"
+bench="sqlite3 python3 postgresql redis-tools"
 
 want=
 for set in "$@"; do
