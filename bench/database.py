@@ -1,15 +1,11 @@
 """A PostgreSQL server with a big table of interactions, and the processor time that it spends."""
 
-import os
-import sys
 import time
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-sys.path.insert(0, os.path.join(ROOT, "test", "harness"))
+from measure import times  # knows where the servers of the stories are
 
-from postgres import Server  # noqa: E402
+from postgres import Server
 
-TICKS = os.sysconf("SC_CLK_TCK")
 FILL_SECONDS = 300
 QUIET_SECONDS = 30
 
@@ -64,8 +60,3 @@ class Database(Server):
         # What its ended sessions used is in the first process's cutime and cstime.
         return sum(sum(times(pid)[:2]) for pid in self.helpers) + sum(times(self.process.pid))
 
-
-def times(pid):
-    """utime, stime, cutime, cstime (proc(5)) in seconds."""
-    with open(f"/proc/{pid}/stat") as file:
-        return [int(text) / TICKS for text in file.read().rpartition(")")[2].split()[11:15]]

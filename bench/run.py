@@ -8,189 +8,32 @@ whose speed drifts changes both. Needs Python's own library, the sqlite3 shell, 
 """
 
 import filecmp
-import http.client
 import itertools
 import json
 import os
 import platform
 import re
 import resource
-import shutil
 import signal
 import statistics
 import subprocess
 import sys
-import tempfile
-import threading
 import time
 
 from database import Database
+from measure import (QUICK, ROUNDS, ROWFERRY, ROWS, SCRATCH, Peak, Service, line, measured, proc_value, table,
+                     turns)
+from stack import bench_stack
+from upload import bench_s3, bench_s3_overlap
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-ROWFERRY = os.environ.get("ROWFERRY_PROGRAM", os.path.join(ROOT, "build", "rowferry"))
-PACED = os.path.join(ROOT, "build", "bench", "paced")
-DRAIN = os.path.join(ROOT, "build", "bench", "drain")
-QUICK = os.environ.get("QUICK") == "1"
-ROUNDS = 3
-ROWS = 500_000 if QUICK else 5_000_000
+PACED = os.path.join(SCRATCH, "paced")
+DRAIN = os.path.join(SCRATCH, "drain")
 POST_SECONDS = 5 if QUICK else 20
 TINY = 5_000 if QUICK else 30_000
 TYPE_QUERY = "SELECT timestamp, source, target, type, weight FROM interactions"
 
-table = []
-
-
-def line(what, ours, peer="", ratio="", aim=""):
-    table.append((what, ours, peer, ratio, aim))
-    print(f"  {what}: {ours}{'  |  ' + peer if peer else ''}{'  |  ' + ratio if ratio else ''}", flush=True)
-
-
-def measured(command, out):
-    """Seconds (to 5 ms), processor seconds and peak resident bytes of a command whose output goes to a file."""
-    peak = 0
-    began = time.monotonic()
-    with open(out, "wb") as to, open(out + ".err", "w+b") as errors:
-        child = subprocess.Popen(command, stdout=to, stderr=errors)
-        while True:
-            pid, status, usage = os.wait4(child.pid, os.WNOHANG)
-            if pid:
-                break
-            # Not ru_maxrss: it begins with what this script had when it started the command.
-            peak = max(peak, proc_value(child.pid, "VmHWM"))
-            time.sleep(0.005)
-        took = time.monotonic() - began
-        child.returncode = os.waitstatus_to_exitcode(status)
-        errors.seek(0)
-        if child.returncode != 0:
-            raise SystemExit(f"{command[0]} ended with {child.returncode}: {errors.read(400)}")
-    os.remove(out + ".err")
-    return took, usage.ru_utime + usage.ru_stime, peak
-
-
-class Service:
-    """rowferry serve on a free port, in a fresh folder."""
-
-    def __init__(self, demo=None, where=None, **environment):
-        self.dir = tempfile.mkdtemp(prefix="rowferry-bench.", dir=where)
-        os.chmod(self.dir, 0o700)
-        self.log = os.path.join(self.dir, "log")
-        data = os.path.join(self.dir, "data")
-        os.mkdir(data, 0o700)
-        if demo and os.stat(demo).st_dev == os.stat(data).st_dev:
-            os.link(demo, os.path.join(data, "demo.db"))
-        elif demo:
-            shutil.copy(demo, os.path.join(data, "demo.db"))
-        self.process = subprocess.Popen(
-            [ROWFERRY, "serve", "--data-dir", data, "--port", "0", "--log-format", "json"],
-            stderr=open(self.log, "wb"), env={**os.environ, **environment})
-        deadline = time.monotonic() + 15
-        self.url = None
-        while not self.url:
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                raise SystemExit("the service did not start:\n" + open(self.log).read()[-2000:])
-            for text in open(self.log):
-                found = re.search(r'"event":"role.started".*"url":"http://127.0.0.1:(\d+)"', text)
-                if found:
-                    self.port = int(found.group(1))
-                    self.url = f"http://127.0.0.1:{self.port}"
-            time.sleep(0.02)
-        self.http = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
-        while True:  # the worker and its children are up
-            if self.metric("rowferry_workers") or time.monotonic() > deadline:
-                break
-            time.sleep(0.05)
-
-    def call(self, method, path, body=None):
-        self.http.request(method, path, json.dumps(body) if body else None,
-                          {"Content-Type": "application/json"} if body else {})
-        answer = self.http.getresponse()
-        text = answer.read()
-        return answer.status, text
-
-    def request(self, export_type, **params):
-        status, text = self.call("POST", "/api/exports/request",
-                                 {"export_type": export_type, "params": params, "user_id": "bench"})
-        if status != 202:
-            raise SystemExit(f"POST: {status} {text[:300]}")
-        return json.loads(text)["task_id"]
-
-    def wait(self, task, seconds=600):
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            body = json.loads(self.call("GET", f"/api/exports/{task}/status?wait=10")[1])
-            if body["status"] in ("completed", "failed"):
-                return body
-        raise SystemExit("the export did not end")
-
-    def metric(self, name):
-        total = 0.0
-        for text in self.call("GET", "/metrics")[1].decode().splitlines():
-            if re.match(name + r"[{ ]", text):
-                total += float(text.rsplit(" ", 1)[1])
-        return total
-
-    def pids(self):
-        """The supervisor and all below it, with their command lines."""
-        found, parents = {}, {}
-        for name in os.listdir("/proc"):
-            if name.isdigit():
-                try:
-                    stat = open(f"/proc/{name}/stat").read()
-                    parents[int(name)] = int(stat[stat.rindex(")") + 2:].split()[1])
-                except OSError:
-                    pass
-        for pid in parents:
-            at = pid
-            while at in parents and at != self.process.pid:
-                at = parents[at]
-            if at == self.process.pid:
-                try:
-                    found[pid] = open(f"/proc/{pid}/cmdline").read().replace("\0", " ")
-                except OSError:
-                    pass
-        return found
-
-    def stop(self):
-        self.http.close()
-        self.process.send_signal(signal.SIGTERM)
-        try:
-            self.process.wait(60)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-        shutil.rmtree(self.dir, ignore_errors=True)
-
-
-def proc_value(pid, name, file="status"):
-    try:
-        for text in open(f"/proc/{pid}/{file}"):
-            if text.startswith(name + ":"):
-                return int(text.split()[1]) * 1024
-    except OSError:
-        pass
-    return 0
-
-
-class Peak(threading.Thread):
-    """The highest resident size of any child, by the kernel's own high-water mark."""
-
-    def __init__(self, service):
-        super().__init__(daemon=True)
-        self.service, self.peak, self.ends = service, 0, threading.Event()
-
-    def run(self):
-        while not self.ends.wait(0.1):
-            for pid, command in self.service.pids().items():
-                if " child " in command:
-                    self.peak = max(self.peak, proc_value(pid, "VmHWM"))
-
-    def end(self):
-        self.ends.set()
-        self.join()
-        return self.peak
-
-
 def demo(name, employees, interactions):
-    path = os.path.join(ROOT, "build", "bench", f"{name}-{employees}-{interactions}.db")
+    path = os.path.join(SCRATCH, f"{name}-{employees}-{interactions}.db")
     if not os.path.exists(path):
         began = time.monotonic()
         subprocess.run([ROWFERRY, "demo-data", path, "--employees", str(employees), "--interactions",
@@ -207,7 +50,7 @@ def count_lines(path):
 def bench_rows():
     """interaction_history from SQLite to a CSV file, beside the sqlite3 shell."""
     path = demo("rows", 2000, ROWS)
-    out = os.path.join(ROOT, "build", "bench", "out")
+    out = os.path.join(SCRATCH, "out")
     ours, peer = [], []
     shell = ["sqlite3", "-csv", "-header", path, TYPE_QUERY]
     dump = [ROWFERRY, "dump", "interaction_history", "-q", "-o", "-"]
@@ -259,7 +102,7 @@ PARALLEL = "parallel: { by: ctid, table: interactions, connections: 2 }"
 
 def definition(name, query, parallel=""):
     """A type over the table, in a folder of its own."""
-    folder = os.path.join(ROOT, "build", "bench", "types")
+    folder = os.path.join(SCRATCH, "types")
     os.makedirs(folder, mode=0o700, exist_ok=True)
     columns = {"timestamp": "timestamptz", "source": "text", "target": "text", "type": "text", "weight": "double"}
     with open(os.path.join(folder, name + ".yaml"), "w") as file:
@@ -277,21 +120,20 @@ def in_turn(database, commands):
     """What each command cost while they took turns: medians of its seconds, its processor seconds and the server's, and
     its peak of resident bytes. `commands` are functions of a path: a command, which may make a file there."""
     got = {name: [] for name in commands}
-    for n in range(-1, ROUNDS):  # the first round only warms up
-        for name in commands if n % 2 == 0 else reversed(commands):
-            path = out_path(name)
-            if os.path.exists(path):
-                os.remove(path)  # nobody pays for the file of the round before
-            before = database.cpu()
-            seconds, cpu, peak = measured(commands[name](path), path + ".said")
-            if n >= 0:
-                got[name].append((seconds, cpu, database.cpu() - before, peak))
+    for name, counts in turns(commands, warm_up=1):
+        path = out_path(name)
+        if os.path.exists(path):
+            os.remove(path)  # nobody pays for the file of the round before
+        before = database.cpu()
+        seconds, cpu, peak = measured(commands[name](path), path + ".said")
+        if counts:
+            got[name].append((seconds, cpu, database.cpu() - before, peak))
     return {name: [statistics.median(x[i] for x in rounds) for i in range(3)] + [max(x[3] for x in rounds)]
             for name, rounds in got.items()}
 
 
 def out_path(name):
-    return os.path.join(ROOT, "build", "bench", "out." + name)
+    return os.path.join(SCRATCH, "out." + name)
 
 
 def ways_out(url):
@@ -504,7 +346,8 @@ def switches(pid):
     return total
 
 
-BENCHES = {"rows": bench_rows, "postgres": bench_postgres, "post": bench_post, "idle": bench_idle}
+BENCHES = {"rows": bench_rows, "postgres": bench_postgres, "post": bench_post, "idle": bench_idle, "s3": bench_s3,
+           "s3-overlap": bench_s3_overlap, "stack": bench_stack}
 
 
 def main():
