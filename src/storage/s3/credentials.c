@@ -2,9 +2,9 @@
  * Whose keys, and when new ones are asked for.
  *
  * What has an end is asked for anew on a thread of its own while the old keys are still good, so
- * that nobody waits. The times are those of AWS's own clients (15 minutes before the end, 10 of
- * them with insistence), but for keys of a short life, of which they are a third and a fifth: else
- * a session of 15 minutes would be renewed with every request.
+ * that nobody waits. That begins when AWS's own clients do, 15 minutes before the end, and is worth
+ * a warning in the last 10; of keys with a short life in their last third and fifth: else a session
+ * of 15 minutes would be renewed with every request.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -24,14 +24,13 @@
 
 enum {
     RENEW_S = 15 * 60,
-    INSIST_S = 10 * 60,
+    WORRY_S = 10 * 60,
     JITTER_S = 60,
     STALE_MIN_S = 5 * 60, /* keys that came with an end in the past are used so long */
     STALE_MAX_S = 10 * 60,
     APART_MS = 1000, /* between two questions, whatever happens */
-    APART_RENEW_MS = 60 * 1000,
-    APART_INSIST_MS = 10 * 1000,
-    APART_NONE_MAX_MS = 10 * 1000,
+    APART_NONE_MAX_MS = 5 * 1000, /* while there are no good ones */
+    TRIES_LEFT = 30,              /* to their end, of keys that could not be renewed */
     STACK_BYTES = 512 << 10,
 };
 
@@ -55,7 +54,7 @@ struct Credentials {
     int64_t asked_ms, next_ms; /* monotonic: the last question, and not before */
     S3Keys keys;
     bool has_keys, is_refused;           /* the store says that they have ended */
-    int64_t renew_wall_s, insist_wall_s; /* 0: never */
+    int64_t renew_wall_s, worry_wall_s; /* 0: never */
 };
 
 /* What of a spec is about credentials: who says the same has the same. */
@@ -238,18 +237,18 @@ set_times(Credentials *c)
 {
     int64_t now = wall_s(), life = c->keys.ends_wall_s - now;
 
-    c->renew_wall_s = c->insist_wall_s = 0;
+    c->renew_wall_s = c->worry_wall_s = 0;
     if (c->keys.ends_wall_s == 0)
         return;
     if (life <= 0) {
         /* The source itself is in trouble, or our clock is wrong: these are the best there are. */
         log_event(LOG_WARNING, "credentials.stale", log_text("source", c->source),
             log_number("ended_s_ago", -life));
-        c->renew_wall_s = c->insist_wall_s = now + random_between(STALE_MIN_S, STALE_MAX_S);
+        c->renew_wall_s = c->worry_wall_s = now + random_between(STALE_MIN_S, STALE_MAX_S);
         c->keys.ends_wall_s = c->renew_wall_s + STALE_MIN_S;
         return;
     }
-    c->insist_wall_s = c->keys.ends_wall_s - at_most(INSIST_S, life / 5);
+    c->worry_wall_s = c->keys.ends_wall_s - at_most(WORRY_S, life / 5);
     c->renew_wall_s = c->keys.ends_wall_s - at_most(RENEW_S, life / 3) -
                       random_between(0, at_most(JITTER_S, life / 30) + 1);
 }
@@ -267,16 +266,18 @@ are_due(const Credentials *c)
     return !c->is_fixed && (!are_good(c) || (c->renew_wall_s && wall_s() >= c->renew_wall_s));
 }
 
-/* How long the source is left alone after an answer. */
+/* How long the source is left alone after an answer. The nearer the end, the more insistence. */
 static int64_t
 pause_ms(const Credentials *c)
 {
+    int64_t left_ms = (c->keys.ends_wall_s - wall_s()) * 1000;
+
     if (c->failures == 0)
         return APART_MS;
-    if (!are_good(c))
-        return random_between(
-            APART_MS, at_most(APART_NONE_MAX_MS, (int64_t)APART_MS << at_most(c->failures, 8)) + 1);
-    return wall_s() >= c->insist_wall_s ? APART_INSIST_MS : APART_RENEW_MS;
+    if (are_good(c))
+        return left_ms / TRIES_LEFT > APART_MS ? left_ms / TRIES_LEFT : APART_MS;
+    return random_between(
+        APART_MS, at_most(APART_NONE_MAX_MS, (int64_t)APART_MS << at_most(c->failures, 8)) + 1);
 }
 
 /* With the lock. */
@@ -296,7 +297,7 @@ settle(Credentials *c, const S3Keys *keys, const Err *error)
     } else {
         c->error = *error;
         c->failures++;
-        log_event(are_good(c) && wall_s() < c->insist_wall_s ? LOG_INFO : LOG_WARNING,
+        log_event(are_good(c) && wall_s() < c->worry_wall_s ? LOG_INFO : LOG_WARNING,
             "credentials.not_renewed", log_text("source", c->source), log_err(error));
     }
     c->next_ms = c->asked_ms + pause_ms(c);

@@ -97,6 +97,24 @@ test_dropping(void **state)
     buf_free(&b);
 }
 
+static void
+test_wiping(void **state)
+{
+    Buf b = buf_new(100);
+
+    (void)state;
+    buf_wipe(&b);
+    assert_non_null(buf_reserve(&b, 100));
+    buf_text(&b, "secret");
+    buf_wipe(&b);
+    assert_int_equal(b.bytes, 0);
+    assert_int_equal(b.room_bytes, 0);
+    assert_string_equal(b.data, "");
+    buf_text(&b, "used again");
+    assert_string_equal(b.data, "used again");
+    buf_free(&b);
+}
+
 int
 main(void)
 {
@@ -105,6 +123,7 @@ main(void)
         cmocka_unit_test(test_limit),
         cmocka_unit_test(test_reserving),
         cmocka_unit_test(test_dropping),
+        cmocka_unit_test(test_wiping),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -12,6 +12,7 @@
 
 #include "base/process.h"
 #include "base/text.h"
+#include "base/time.h"
 #include "test/test.h"
 
 extern char **environ;
@@ -313,6 +314,129 @@ test_whether_a_process_is_gone(void **state)
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
 }
 
+/* --- another program --- */
+
+static char heard[64], complained[16];
+
+static bool
+ask_shell(const char *script, int64_t timeout_ms, bool (*go_on)(void *with), int *status, Err *e)
+{
+    return process_ask(&(ProcessAsk){.args = (const char *const[]){"sh", "-c", script, NULL},
+                           .timeout_ms = timeout_ms,
+                           .go_on = go_on,
+                           .out = heard,
+                           .out_bytes = sizeof heard,
+                           .said = complained,
+                           .said_bytes = sizeof complained},
+        status, e);
+}
+
+static void
+test_asking(void **state)
+{
+    static const struct {
+        const char *name, *script;
+        int status;
+        const char *out, *said;
+    } cases[] = {
+        {"both outputs", "echo a; echo b >&2; echo c", 0, "a\nc\n", "b\n"},
+        {"nothing", "exit 7", 7, "", ""},
+        {"a signal", "echo a; kill -9 $$", 137, "a\n", ""},
+        {"nothing to read", "read a; echo $?", 0, "1\n", ""},
+        {"only its own descriptors", "exec 9>&1; ls /proc/self/fd/ | tr '\\n' ' '", 0, "0 1 2 3 9 ",
+            ""},
+        {"complains a lot", "head -c 100000 /dev/zero | tr '\\0' x >&2", 0, "", "xxxxxxxxxxxxxxx"},
+        {"leaves somebody with its output", "sleep 30 & echo a", 0, "a\n", ""},
+        {"as much as there is room for", "printf %63s x", 0, NULL, ""},
+        {"dies of a pipe as a shell would", "yes | head -n 1", 0, "y\n", ""},
+    };
+    int more = open("/dev/null", O_RDONLY); /* not even close-on-exec */
+
+    (void)state;
+    (void)signal(SIGPIPE, SIG_IGN);
+    for (size_t i = 0; i < count_of(cases); i++) {
+        int status = -1;
+        Err e = {0};
+        int64_t begun_ms = time_now_ms();
+
+        trying(cases[i].name);
+        assert_ok(ask_shell(cases[i].script, 20000, NULL, &status, &e), &e);
+        assert_int_equal(status, cases[i].status);
+        if (cases[i].out)
+            assert_string_equal(heard, cases[i].out);
+        else
+            assert_int_equal(strlen(heard), sizeof heard - 1);
+        assert_string_equal(complained, cases[i].said);
+        assert_true(time_now_ms() - begun_ms < 10000);
+    }
+    (void)signal(SIGPIPE, SIG_DFL);
+    close(more);
+}
+
+static bool
+never(void *with)
+{
+    (void)with;
+    return false;
+}
+
+/* Whoever is given up is gone with all that it started. */
+static void
+test_asking_too_much(void **state)
+{
+    static const struct {
+        const char *name, *script;
+        bool (*go_on)(void *with);
+        int64_t timeout_ms;
+        ErrCode want;
+    } cases[] = {
+        {"too slow", "sleep 60 & echo $!; wait", NULL, 300, ERR_WAITED_TOO_LONG},
+        {"given up", "sleep 60", never, 20000, ERR_INTERRUPTED},
+        {"too much", "yes", NULL, 20000, ERR_SIZE_LIMIT},
+        {"too much by a byte", "printf %64s x; sleep 60", NULL, 20000, ERR_SIZE_LIMIT},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < count_of(cases); i++) {
+        int64_t begun_ms = time_now_ms();
+        int status;
+        Err e = {0};
+
+        trying(cases[i].name);
+        assert_fails(ask_shell(cases[i].script, cases[i].timeout_ms, cases[i].go_on, &status, &e),
+            cases[i].want, &e);
+        assert_true(time_now_ms() - begun_ms < 10000);
+        if (i == 0) {
+            pid_t grandchild = (pid_t)strtol(heard, NULL, 10);
+
+            assert_true(grandchild > 1);
+            for (int n = 0; n < 200 && process_born(grandchild) > 0; n++)
+                usleep(10000);
+            assert_int_equal(process_born(grandchild), 0);
+        }
+    }
+    assert_int_equal(waitpid(-1, NULL, WNOHANG), -1); /* nobody is left to be buried */
+    assert_int_equal(errno, ECHILD);
+}
+
+static void
+test_asking_nobody(void **state)
+{
+    int status;
+    Err e = {0};
+
+    (void)state;
+    assert_fails(process_ask(&(ProcessAsk){.args = (const char *const[]){"/no/such", NULL},
+                                 .timeout_ms = 1000,
+                                 .out = heard,
+                                 .out_bytes = sizeof heard,
+                                 .said = complained,
+                                 .said_bytes = sizeof complained},
+                     &status, &e),
+        ERR_NOT_FOUND, &e);
+    assert_says(&e, "/no/such");
+}
+
 static void
 test_forgetting(void **state)
 {
@@ -342,6 +466,9 @@ main(int argc, char **argv)
         cmocka_unit_test(test_too_much),
         cmocka_unit_test(test_what_is_known_of_a_process),
         cmocka_unit_test(test_whether_a_process_is_gone),
+        cmocka_unit_test(test_asking),
+        cmocka_unit_test(test_asking_too_much),
+        cmocka_unit_test(test_asking_nobody),
         cmocka_unit_test(test_forgetting),
     };
 
