@@ -28,7 +28,7 @@ enum {
     JITTER_S = 60,
     STALE_MIN_S = 5 * 60, /* keys that came with an end in the past are used so long */
     STALE_MAX_S = 10 * 60,
-    APART_MS = 1000, /* between two questions, whatever happens */
+    APART_MS = 1000,              /* between two questions, whatever happens */
     APART_NONE_MAX_MS = 5 * 1000, /* while there are no good ones */
     TRIES_LEFT = 30,              /* to their end, of keys that could not be renewed */
     STACK_BYTES = 512 << 10,
@@ -53,7 +53,7 @@ struct Credentials {
     Err error;                 /* of the last one, if it was bad */
     int64_t asked_ms, next_ms; /* monotonic: the last question, and not before */
     S3Keys keys;
-    bool has_keys, is_refused;           /* the store says that they have ended */
+    bool has_keys, is_refused;          /* the store says that they have ended */
     int64_t renew_wall_s, worry_wall_s; /* 0: never */
 };
 
