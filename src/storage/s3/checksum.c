@@ -204,6 +204,15 @@ checksum_name(ChecksumKind kind)
     return kind == CHECKSUM_NONE ? NULL : crc_of(kind)->name;
 }
 
+ChecksumKind
+checksum_of_name(const char *name)
+{
+    for (size_t kind = 0; kind < sizeof crcs / sizeof crcs[0]; kind++)
+        if (crcs[kind].name && strcmp(crcs[kind].name, name) == 0)
+            return (ChecksumKind)kind;
+    return CHECKSUM_NONE;
+}
+
 const char *
 checksum_header(ChecksumKind kind)
 {

@@ -39,7 +39,7 @@ typedef struct {
     S3Request request;
     S3Answer answer;
     S3Pair query[2], header[2];
-    char number_text[12], sum_text[CHECKSUM_TEXT_BYTES], md5_text[32];
+    char number_text[12], md5_text[32];
 } Buffer;
 
 typedef struct {
@@ -56,7 +56,8 @@ typedef struct {
     uint64_t sum; /* of all bytes */
     int64_t bytes;
     unsigned parts;    /* handed over */
-    const char **etag; /* by part number - 1 */
+    const char **etag; /* by part number - 1; and the checksums, if there are any */
+    char (*sums)[CHECKSUM_TEXT_BYTES];
     unsigned parallel; /* now; falls when the store is throttled, and comes back */
     unsigned good_parts;
     Buffer *filling; /* NULL: none */
@@ -277,8 +278,10 @@ send_part(Multipart *m, Buffer *b, Err *e)
         b->header[b->request.headers++] = (S3Pair){"content-md5", b->md5_text};
     }
     if (m->checksum != CHECKSUM_NONE) {
-        checksum_text(m->checksum, b->sum, b->sum_text);
-        b->header[b->request.headers++] = (S3Pair){checksum_header(m->checksum), b->sum_text};
+        char *sum = m->sums[b->number - 1];
+
+        checksum_text(m->checksum, b->sum, sum);
+        b->header[b->request.headers++] = (S3Pair){checksum_header(m->checksum), sum};
     }
     b->flies = true;
     client_begin(m->store->client, &b->call, &b->request, &b->answer);
@@ -347,6 +350,10 @@ begin_upload(Multipart *m, Err *e)
 
     if (!(m->etag = arena_alloc_array(
               m->task, client_spec(m->store->client)->parts_max, sizeof *m->etag, e)))
+        return false;
+    if (m->checksum != CHECKSUM_NONE &&
+        !(m->sums = arena_alloc_array(
+              m->task, client_spec(m->store->client)->parts_max, sizeof *m->sums, e)))
         return false;
     if (m->checksum != CHECKSUM_NONE) {
         header[request.headers++] =
@@ -524,11 +531,14 @@ seal(Multipart *m, Err *e)
     buf_printf(&to, ",\"bytes\":%" PRId64 ",\"upload\":", m->bytes);
     text_json_string(&to, m->upload, strlen(m->upload), 0);
     buf_printf(&to, ",\"checksum\":\"%s\",\"sum\":\"%s\",\"parts\":[",
-        m->checksum != CHECKSUM_NONE ? checksum_header(m->checksum) : "", sum);
+        m->checksum != CHECKSUM_NONE ? checksum_name(m->checksum) : "", sum);
     for (unsigned i = 0; i < m->parts; i++) {
         buf_text(&to, i > 0 ? "," : "");
         text_json_string(&to, m->etag[i], strlen(m->etag[i]), 0);
     }
+    buf_text(&to, "],\"sums\":[");
+    for (unsigned i = 0; m->sums && i < m->parts; i++)
+        buf_printf(&to, "%s\"%s\"", i > 0 ? "," : "", m->sums[i]);
     buf_text(&to, "]}");
     ok = buf_is_good(&to, e) && (m->sealed = arena_bytes(m->task, to.data, to.bytes, e)) != NULL;
     buf_free(&to);

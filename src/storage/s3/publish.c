@@ -18,9 +18,10 @@ enum { COMPLETE_MS = 15 * 60 * 1000, PART_LINE_BYTES = 256 };
 
 typedef struct {
     json_t *json;
-    const char *key, *mark, *upload, *checksum, *sum;
+    const char *key, *mark, *upload, *sum;
     int64_t bytes;
-    const json_t *parts;
+    const json_t *parts, *sums; /* of the parts, in their order; none without a checksum */
+    ChecksumKind checksum;
 } Sealed;
 
 static bool
@@ -32,7 +33,8 @@ read_sealed(const char *text, Sealed *sealed, Err *e)
     sealed->key = json_text_or(sealed->json, "key", "");
     sealed->mark = json_text_or(sealed->json, "mark", "");
     sealed->upload = json_text_or(sealed->json, "upload", "");
-    sealed->checksum = json_text_or(sealed->json, "checksum", "");
+    sealed->checksum = checksum_of_name(json_text_or(sealed->json, "checksum", ""));
+    sealed->sums = json_object_get(sealed->json, "sums");
     sealed->sum = json_text_or(sealed->json, "sum", "");
     sealed->bytes = json_int_or(sealed->json, "bytes", -1);
     sealed->parts = json_object_get(sealed->json, "parts");
@@ -98,6 +100,24 @@ judge_write(S3Storage *s, const Sealed *sealed, const S3Answer *answer, const Er
 
 /* --- publishing --- */
 
+static void
+put_part(Buf *body, size_t number, const json_t *etag, const Sealed *sealed)
+{
+    const char *text = json_string_value(etag);
+    const char *sum = json_string_value(json_array_get(sealed->sums, number - 1));
+
+    buf_printf(body, "<Part><PartNumber>%zu</PartNumber><ETag>", number);
+    answer_put_text(body, text ? text : "", text ? strlen(text) : 0);
+    buf_text(body, "</ETag>");
+    /* Some stores want them again, though the whole has one of its own. */
+    if (sum && sealed->checksum != CHECKSUM_NONE) {
+        buf_printf(body, "<Checksum%s>", checksum_name(sealed->checksum));
+        answer_put_text(body, sum, strlen(sum));
+        buf_printf(body, "</Checksum%s>", checksum_name(sealed->checksum));
+    }
+    buf_text(body, "</Part>");
+}
+
 static bool
 complete(
     S3Storage *s, const Sealed *sealed, bool conditional, Watch *watch, S3Answer *answer, Err *e)
@@ -125,19 +145,13 @@ complete(
     header[request.headers++] = (S3Pair){"x-amz-mp-object-size", size};
     if (conditional)
         header[request.headers++] = (S3Pair){"if-none-match", "*"};
-    if (sealed->sum[0]) {
-        header[request.headers++] = (S3Pair){sealed->checksum, sealed->sum};
+    if (sealed->checksum != CHECKSUM_NONE) {
+        header[request.headers++] = (S3Pair){checksum_header(sealed->checksum), sealed->sum};
         header[request.headers++] = (S3Pair){"x-amz-checksum-type", "FULL_OBJECT"};
     }
     buf_text(&body, "<CompleteMultipartUpload>");
     json_array_foreach((json_t *)(uintptr_t)sealed->parts, at, part)
-    {
-        const char *text = json_string_value(part);
-
-        buf_printf(&body, "<Part><PartNumber>%zu</PartNumber><ETag>", at + 1);
-        answer_put_text(&body, text ? text : "", text ? strlen(text) : 0);
-        buf_text(&body, "</ETag></Part>");
-    }
+        put_part(&body, at + 1, part, sealed);
     buf_text(&body, "</CompleteMultipartUpload>");
     request.body = body.data;
     request.body_bytes = body.bytes;

@@ -268,8 +268,9 @@ uint64_t checksum_by_table(ChecksumKind kind, uint64_t so_far, const void *data,
 
 /* Base64 of the big-endian bytes, with a NUL. */
 void checksum_text(ChecksumKind kind, uint64_t sum, char to[CHECKSUM_TEXT_BYTES]);
-const char *checksum_name(ChecksumKind kind);   /* "CRC32C"; NULL of CHECKSUM_NONE */
-const char *checksum_header(ChecksumKind kind); /* "x-amz-checksum-crc32c"; NULL likewise */
+const char *checksum_name(ChecksumKind kind);    /* "CRC32C"; NULL of CHECKSUM_NONE */
+ChecksumKind checksum_of_name(const char *name); /* "CRC32C"; CHECKSUM_NONE for any other */
+const char *checksum_header(ChecksumKind kind);  /* "x-amz-checksum-crc32c"; NULL likewise */
 
 /* --- client.c: requests on their way --- */
 
