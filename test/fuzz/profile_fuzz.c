@@ -47,7 +47,7 @@ try_file(const ProfileText *text, SectionForm form, Profile *p)
     check_text(p->command, sizeof p->command);
     if (!p->is_there && (*p->access_key || *p->region || *p->command || p->has_sso))
         abort();
-    if (strchr(p->region, '\r') || *p->region == ' ')
+    if (*p->region == ' ' || (*p->region && p->region[strlen(p->region) - 1] == ' '))
         abort();
 }
 

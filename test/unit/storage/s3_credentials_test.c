@@ -32,6 +32,7 @@ static pthread_t server;
 static atomic_int asked;
 static char first[8][8192]; /* the first requests, whole */
 static Reply (*reply)(unsigned nth, const char *request);
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* of both */
 
 static void
 read_request(int fd, char *to, size_t room)
@@ -60,15 +61,38 @@ serve_one(int fd)
     Reply r;
 
     read_request(fd, text, sizeof text);
+    pthread_mutex_lock(&lock);
     nth = (unsigned)atomic_load(&asked);
     if (nth < count_of(first))
         memcpy(first[nth], text, sizeof text);
     atomic_store(&asked, (int)nth + 1);
     r = reply(nth, text);
+    pthread_mutex_unlock(&lock);
     if (r.silent_ms)
         usleep((useconds_t)r.silent_ms * 1000);
     dprintf(fd, "HTTP/1.1 %d Said\r\nContent-Length: %zu\r\nConnection: close\r\n\r\n%s", r.status,
         strlen(r.body), r.body);
+}
+
+static const char *
+request(unsigned nth)
+{
+    const char *text;
+
+    pthread_mutex_lock(&lock);
+    text = first[nth];
+    pthread_mutex_unlock(&lock);
+    return text;
+}
+
+/* From now on this is said, to requests that are counted from 0. */
+static void
+answer_with(Reply (*say)(unsigned nth, const char *request))
+{
+    pthread_mutex_lock(&lock);
+    reply = say;
+    atomic_store(&asked, 0);
+    pthread_mutex_unlock(&lock);
 }
 
 static void *
@@ -391,23 +415,23 @@ test_container(void **state)
     Err e = {0};
 
     (void)state;
-    reply = give_keys;
+    answer_with(give_keys);
     spec.container_token = "one";
     assert_ok(fetch(&spec, &keys, &e), &e);
     assert_string_equal(keys.access_key, "ASIA1");
     assert_string_equal(keys.secret_key, "S3CRET");
     assert_string_equal(keys.token, "T0KEN");
     assert_in_range(keys.ends_wall_s - time_wall_us() / 1000000, 3590, 3600);
-    assert_non_null(strstr(first[0], "GET / HTTP/1.1\r\n"));
-    assert_non_null(strstr(first[0], "\r\nAuthorization: one\r\n"));
+    assert_non_null(strstr(request(0), "GET / HTTP/1.1\r\n"));
+    assert_non_null(strstr(request(0), "\r\nAuthorization: one\r\n"));
     /* The file wins, and is read each time. */
     spec.container_token_file = token_path;
     write_file(token_path, "two\n");
     assert_ok(fetch(&spec, &keys, &e), &e);
-    assert_non_null(strstr(first[1], "\r\nAuthorization: two\r\n"));
+    assert_non_null(strstr(request(1), "\r\nAuthorization: two\r\n"));
     write_file(token_path, "three");
     assert_ok(fetch(&spec, &keys, &e), &e);
-    assert_non_null(strstr(first[2], "\r\nAuthorization: three\r\n"));
+    assert_non_null(strstr(request(2), "\r\nAuthorization: three\r\n"));
     write_file(token_path, "T0KEN\nX: y");
     assert_fails(fetch(&spec, &keys, &e), ERR_STORAGE_DENIED, &e);
     assert_says(&e, "must be one line");
@@ -421,7 +445,7 @@ test_container(void **state)
     assert_int_equal(atomic_load(&asked), 3);
     spec = container();
     assert_ok(fetch(&spec, &keys, &e), &e);
-    assert_null(strstr(first[3], "Authorization"));
+    assert_null(strstr(request(3), "Authorization"));
 }
 
 static void
@@ -472,6 +496,15 @@ say_bad(unsigned nth, const char *request)
     return bad;
 }
 
+static void
+answer_this(Reply to_all)
+{
+    pthread_mutex_lock(&lock);
+    bad = to_all;
+    pthread_mutex_unlock(&lock);
+    answer_with(say_bad);
+}
+
 /* Answers that are of no use. */
 static void
 test_bad_answers(void **state)
@@ -519,15 +552,13 @@ test_bad_answers(void **state)
     };
 
     (void)state;
-    reply = say_bad;
     for (size_t i = 0; i < count_of(cases); i++) {
         S3Spec spec = container();
         S3Keys keys;
         Err e = {0};
 
         trying(cases[i].name);
-        bad = cases[i].reply;
-        atomic_store(&asked, 0);
+        answer_this(cases[i].reply);
         assert_fails(fetch(&spec, &keys, &e), cases[i].want, &e);
         assert_says(&e, cases[i].says);
         assert_no_secret(&e);
@@ -545,8 +576,7 @@ test_answer_too_large(void **state)
 
     (void)state;
     memset(much, ' ', sizeof much - 1);
-    reply = say_bad;
-    bad = (Reply){200, much, 0};
+    answer_this((Reply){200, much, 0});
     assert_fails(fetch(&spec, &keys, &e), ERR_STORAGE_UNAVAILABLE, &e);
     assert_says(&e, "larger than it may be");
 }
@@ -650,8 +680,7 @@ test_instance(void **state)
 
         trying(cases[i].name);
         spec.metadata_endpoint = url;
-        reply = cases[i].reply;
-        atomic_store(&asked, 0);
+        answer_with(cases[i].reply);
         if (cases[i].want == ERR_NONE) {
             assert_ok(fetch(&spec, &keys, &e), &e);
             assert_string_equal(keys.access_key, "ASIA2");
@@ -722,27 +751,25 @@ test_web_identity(void **state)
     spec.sts_endpoint = url;
     spec.web_identity_token_file = token_path;
     spec.role_arn = "arn:aws:iam::1:role/a b";
-    reply = be_web_sts;
+    answer_with(be_web_sts);
     write_file(token_path, "eyT0KEN.a-b_c.d==\n");
     assert_ok(fetch(&spec, &keys, &e), &e);
     assert_string_equal(keys.access_key, "ASIA3");
     assert_string_equal(keys.secret_key, "S3CRET");
     assert_string_equal(keys.token, "T0KEN");
     assert_in_range(keys.ends_wall_s - time_wall_us() / 1000000, 890, 900);
-    assert_non_null(strstr(first[0], "POST / HTTP/1.1\r\n"));
-    assert_null(strstr(first[0], "Authorization"));
-    assert_non_null(strstr(first[0],
+    assert_non_null(strstr(request(0), "POST / HTTP/1.1\r\n"));
+    assert_null(strstr(request(0), "Authorization"));
+    assert_non_null(strstr(request(0),
         "\r\n\r\nAction=AssumeRoleWithWebIdentity&Version=2011-06-15&RoleArn=arn%3Aaws%3Aiam%3A%3A1"
         "%3Arole%2Fa%20b&RoleSessionName=rowferry&WebIdentityToken=eyT0KEN.a-b_c.d%3D%3D"));
     spec.role_session_name = "me";
     write_file(token_path, "second");
-    reply = lose_token_once;
-    atomic_store(&asked, 0);
+    answer_with(lose_token_once);
     assert_ok(fetch(&spec, &keys, &e), &e);
     assert_int_equal(atomic_load(&asked), 2);
-    assert_non_null(strstr(first[1], "&RoleSessionName=me&WebIdentityToken=second"));
-    reply = refuse_token;
-    atomic_store(&asked, 0);
+    assert_non_null(strstr(request(1), "&RoleSessionName=me&WebIdentityToken=second"));
+    answer_with(refuse_token);
     write_file(token_path, "T0KEN");
     assert_fails(fetch(&spec, &keys, &e), ERR_STORAGE_DENIED, &e);
     assert_says(&e, "STS answers 400 InvalidIdentityToken");
@@ -779,20 +806,20 @@ test_roles(void **state)
     spec.profile = "a";
     spec.sts_endpoint = url;
     spec.region = "eu-west-3";
-    reply = be_sts;
+    answer_with(be_sts);
     assert_ok(fetch(&spec, &keys, &e), &e);
     assert_string_equal(keys.access_key, "ASIA5");
     assert_int_equal(atomic_load(&asked), 2);
-    assert_non_null(strstr(first[0],
+    assert_non_null(strstr(request(0),
         "\r\n\r\nAction=AssumeRole&Version=2011-06-15&RoleArn=arn%3A2&RoleSessionName=s"));
-    assert_non_null(strstr(first[0], "Authorization: AWS4-HMAC-SHA256 Credential=A/"));
-    assert_non_null(strstr(first[0], "/eu-west-3/sts/aws4_request"));
-    assert_null(strcasestr(first[0], "x-amz-security-token"));
-    assert_non_null(strstr(first[1],
+    assert_non_null(strstr(request(0), "Authorization: AWS4-HMAC-SHA256 Credential=A/"));
+    assert_non_null(strstr(request(0), "/eu-west-3/sts/aws4_request"));
+    assert_null(strcasestr(request(0), "x-amz-security-token"));
+    assert_non_null(strstr(request(1),
         "&RoleArn=arn%3A1&RoleSessionName=rowferry&ExternalId=x%20y&DurationSeconds=7200"));
-    assert_non_null(strstr(first[1], "Credential=ASIA4/"));
-    assert_non_null(strcasestr(first[1], "\r\nx-amz-security-token: T0KEN\r\n"));
-    reply = refuse_token;
+    assert_non_null(strstr(request(1), "Credential=ASIA4/"));
+    assert_non_null(strcasestr(request(1), "\r\nx-amz-security-token: T0KEN\r\n"));
+    answer_with(refuse_token);
     assert_fails(fetch(&spec, &keys, &e), ERR_STORAGE_DENIED, &e);
     assert_says(&e, "assuming the role arn:2");
 }
@@ -902,7 +929,7 @@ open_short(int life, int slow)
     Credentials *c;
     Err e = {0};
 
-    reply = give_short_keys;
+    answer_with(give_short_keys);
     atomic_store(&life_s, life);
     atomic_store(&slow_ms, slow);
     atomic_store(&failing, 0);
