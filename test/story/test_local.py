@@ -312,7 +312,7 @@ def test_version():
         done = subprocess.run([PROGRAM, *words], capture_output=True, text=True, timeout=60)
         assert done.returncode == 0
         assert done.stdout.startswith("rowferry ")
-        for library in ("SQLite", "OpenSSL", "libcurl", "Jansson", "libyaml"):
+        for library in ("SQLite", "OpenSSL", "libcurl", "Jansson", "libyaml", "Expat"):
             assert library in done.stdout
 
 
