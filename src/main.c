@@ -29,13 +29,14 @@ const char *source_postgres_library_version(void);
 const char *answer_library_version(void);
 extern const EncoderKind format_csv;
 extern const CodecKind codec_none;
+extern const StorageKind storage_s3;
 extern const StorageKind storage_file;
 extern const QueueKind queue_embedded;
 
 static const SourceKind *const sources[] = {&source_postgres, &source_sqlite, NULL};
 static const EncoderKind *const formats[] = {&format_csv, NULL};
 static const CodecKind *const codecs[] = {&codec_none, NULL};
-static const StorageKind *const storages[] = {&storage_file, NULL};
+static const StorageKind *const storages[] = {&storage_s3, &storage_file, NULL};
 static const QueueKind *const queues[] = {&queue_embedded, NULL};
 static const Kinds kinds = {sources, formats, codecs, storages, queues};
 

@@ -7,7 +7,6 @@
 
 #include "api/api_in.h"
 #include "api/cursor.h"
-#include "api/disposition.h"
 #include "api/query.h"
 #include "api/range.h"
 #include "base/log.h"
@@ -16,6 +15,7 @@
 #include "base/time.h"
 #include "export/key.h"
 #include "export/result.h"
+#include "net/disposition.h"
 
 enum {
     LIST_DEFAULT = 10,

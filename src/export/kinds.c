@@ -80,8 +80,7 @@ kinds_storage(const Kinds *kinds, const Config *config, Err *e)
     for (const StorageKind *const *kind = kinds->storage; *kind; kind++)
         if (strcmp((*kind)->name, name) == 0)
             return *kind;
-    fail(e, CONFIG_INVALID,
-        "S3_BUCKET is set, but this version has no S3 storage yet: unset it for local files");
+    fail(e, CONFIG_INVALID, "S3_BUCKET is set, and this program has no S3 storage");
     return NULL;
 }
 

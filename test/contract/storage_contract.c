@@ -13,6 +13,7 @@ typedef struct {
     Storage *storage;
     Arena *task;
     size_t outlives_bytes;
+    void (*dies)(Sink *object);
     char *lasting; /* a text of so many bytes, one at least */
 } UnderTest;
 
@@ -51,6 +52,14 @@ create(Storage *s, const char *key, const char *task_id, int64_t epoch, Arena *t
 
     watch = watch_new();
     return s->kind->create(s, key, &mark, &watch.base, task, e);
+}
+
+/* The process that made it is gone, and its memory with it. */
+static void
+die(Sink *object)
+{
+    if (now.dies)
+        now.dies(object);
 }
 
 Sink *
@@ -187,7 +196,7 @@ test_publish_by_a_later_owner(void **state)
     Err e = {0};
 
     (void)state;
-    (void)storage_seal(now.storage, key, "t-later", 3, now.lasting, task, sealed);
+    die(storage_seal(now.storage, key, "t-later", 3, now.lasting, task, sealed));
     arena_free(task);
     assert_ok(now.kind->publish(now.storage, sealed, NULL, &e), &e);
     assert_int_equal(bytes_of(key), strlen(now.lasting));
@@ -204,7 +213,7 @@ test_a_small_one_by_a_later_owner(void **state)
     Err e = {0};
 
     (void)state;
-    (void)storage_seal(now.storage, key, "t-later-small", 3, "little", task, sealed);
+    die(storage_seal(now.storage, key, "t-later-small", 3, "little", task, sealed));
     arena_free(task);
     if (now.kind->publish(now.storage, sealed, NULL, &e)) {
         assert_int_equal(bytes_of(key), 6);
@@ -241,7 +250,7 @@ test_discard(void **state)
     Err e = {0};
 
     (void)state;
-    (void)storage_seal(now.storage, key, "t-discard", 1, "never", now.task, sealed);
+    die(storage_seal(now.storage, key, "t-discard", 1, "never", now.task, sealed));
     assert_ok(now.kind->discard(now.storage, sealed, &e), &e);
     assert_ok(now.kind->discard(now.storage, sealed, &e), &e);
     assert_int_equal(bytes_of(key), -1);
@@ -365,8 +374,8 @@ test_tidy(void **state)
         Arena *task = arena_new(TASK_BYTES);
 
         snprintf(key, sizeof key, "exports/tidy/%zu.csv", i);
-        (void)storage_seal(now.storage, key, unfinished[i].task_id, unfinished[i].epoch,
-            now.lasting, task, sealed[i]);
+        die(storage_seal(now.storage, key, unfinished[i].task_id, unfinished[i].epoch, now.lasting,
+            task, sealed[i]));
         arena_free(task);
     }
     assert_ok(now.kind->tidy(now.storage, keep_some, &asked, &removed, &e), &e);
@@ -625,8 +634,8 @@ test_check(void **state)
 }
 
 int
-storage_contract(
-    const char *name, const StorageKind *kind, const StorageSpec *spec, size_t outlives_bytes)
+storage_contract(const char *name, const StorageKind *kind, const StorageSpec *spec,
+    size_t outlives_bytes, void (*dies)(Sink *object))
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_odd_keys, open_it, close_it), /* wants it empty */
@@ -654,7 +663,7 @@ storage_contract(
 
     int failed;
 
-    now = (UnderTest){.kind = kind, .spec = spec, .outlives_bytes = outlives_bytes};
+    now = (UnderTest){.kind = kind, .spec = spec, .outlives_bytes = outlives_bytes, .dies = dies};
     if (!(now.lasting = calloc(1, outlives_bytes + 2)))
         return 1;
     memset(now.lasting, 'x', outlives_bytes > 0 ? outlives_bytes : 1);

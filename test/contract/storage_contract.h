@@ -9,9 +9,10 @@
 
 /* How many tests failed. `spec` leads to an empty store. A sealed upload of at least
  * `outlives_bytes` outlives the process that wrote it; of smaller ones publish() by a later owner
- * may say FILE_GONE. */
-int storage_contract(
-    const char *name, const StorageKind *kind, const StorageSpec *spec, size_t outlives_bytes);
+ * may say FILE_GONE. `dies` gives back what an object holds in memory as the end of its process
+ * would; NULL: the task's arena is all it has. */
+int storage_contract(const char *name, const StorageKind *kind, const StorageSpec *spec,
+    size_t outlives_bytes, void (*dies)(Sink *object));
 
 /* Helpers for a driver's own tests; each asserts. */
 

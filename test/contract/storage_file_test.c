@@ -789,7 +789,7 @@ main(void)
     if (!mkdtemp(dir))
         return 1;
     spec = spec_of("contract");
-    failed = storage_contract("storage_file", &storage_file, &spec, 0);
+    failed = storage_contract("storage_file", &storage_file, &spec, 0, NULL);
     failed += cmocka_run_group_tests(tests, NULL, NULL);
     for (size_t i = 0; i < count_of(mounts); i++) /* what a failed test left */
         (void)umount2(path_of(mounts[i], ""), MNT_DETACH);

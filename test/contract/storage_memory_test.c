@@ -44,7 +44,7 @@ main(void)
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
 
     /* Its objects live in a few places: what each test leaves behind fits in. */
-    failed += storage_contract("storage_memory", &storage_memory, &(StorageSpec){0}, 0);
+    failed += storage_contract("storage_memory", &storage_memory, &(StorageSpec){0}, 0, NULL);
     memory_forget();
     return failed;
 }

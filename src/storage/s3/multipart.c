@@ -15,6 +15,7 @@
 
 #include "base/log.h"
 #include "base/text.h"
+#include "net/disposition.h"
 #include "storage/s3/s3_in.h"
 
 enum {
@@ -603,6 +604,19 @@ make_mark(Multipart *m, const Upload *mark, Err *e)
     return ok;
 }
 
+/* Kept with the object, too: some stores do not follow what a link says. */
+static bool
+set_disposition(Multipart *m, const char *name, Err *e)
+{
+    Buf text = buf_new(4 << 10);
+    bool ok;
+
+    disposition_write(name, &text);
+    ok = buf_is_good(&text, e) && (m->disposition = arena_text(m->task, text.data, e));
+    buf_free(&text);
+    return ok;
+}
+
 static ChecksumKind
 checksum_kind(const S3Storage *s)
 {
@@ -638,6 +652,8 @@ multipart_create(Storage *s, const char *key, const Upload *mark, Watch *watch, 
         .checksum = checksum_kind(store),
     };
     if (mark->export_type && !(m->export_type = arena_text(task, mark->export_type, e)))
+        return NULL;
+    if (mark->name && !set_disposition(m, mark->name, e))
         return NULL;
     if (!(m->key = arena_text(task, key, e)) ||
         !(m->content_type = arena_text(task, mark->content_type, e)) || !make_mark(m, mark, e) ||

@@ -367,10 +367,17 @@ void client_answer_free(S3Answer *answer);
 typedef struct {
     Storage base;
     Arena *arena;
+    S3Spec spec; /* a copy; its texts are its giver's */
     Client *client;
     int64_t bytes_max;
-    bool no_conditional, no_batch; /* learnt: the store cannot */
+    bool no_conditional, no_batch, no_uploads; /* learnt: the store cannot */
+
+    /* Of links. */
+    SigningKey link_key;
+    bool has_waited; /* for keys; once is enough */
 } S3Storage;
+
+extern const StorageKind storage_s3;
 
 /* Size of the next part, when `bytes` have gone into parts before it: constant where that reaches
  * `bytes_max` (0: none), else growing so that parts_max reach 5 TiB, within the memory there is. */

@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "api/cursor.h"
-#include "api/disposition.h"
 
 #undef fail /* cmocka has one of its own */
 #include <cmocka.h>
@@ -98,30 +97,6 @@ test_the_longest_key_fits(void **state)
     buf_free(&text);
 }
 
-static void
-test_disposition(void **state)
-{
-    static const struct {
-        const char *name, *want;
-    } cases[] = {
-        {"a.csv", "attachment; filename=\"a.csv\"; filename*=UTF-8''a.csv"},
-        {"r\xc3\xa9port \"1\".csv",
-            "attachment; filename=\"r_port _1_.csv\"; filename*=UTF-8''r%C3%A9port%20%221%22.csv"},
-        {"a\\b%41.csv", "attachment; filename=\"a_b_41.csv\"; filename*=UTF-8''a%5Cb%2541.csv"},
-        {"a\r\nSet-Cookie: x", "attachment; filename=\"a__Set-Cookie: x\"; "
-                               "filename*=UTF-8''a%0D%0ASet-Cookie%3A%20x"},
-    };
-
-    (void)state;
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        Buf to = buf_new(1000);
-
-        disposition_write(cases[i].name, &to);
-        assert_string_equal(to.data, cases[i].want);
-        buf_free(&to);
-    }
-}
-
 int
 main(void)
 {
@@ -130,7 +105,6 @@ main(void)
         cmocka_unit_test(test_nothing_else_does),
         cmocka_unit_test(test_an_old_secret_of_the_ring_still_fits),
         cmocka_unit_test(test_the_longest_key_fits),
-        cmocka_unit_test(test_disposition),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

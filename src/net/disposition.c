@@ -1,4 +1,4 @@
-#include "api/disposition.h"
+#include "net/disposition.h"
 
 #include <string.h>
 
@@ -12,7 +12,7 @@ disposition_write(const char *name, Buf *to)
         /* A character of several bytes becomes one '_'. */
         if ((*c & 0xc0) == 0x80)
             continue;
-        buf_char(to, *c < ' ' || *c > '~' || strchr("\"\\%/", *c) ? '_' : *c);
+        buf_char(to, *c < ' ' || *c > '~' || strchr("\"\\%/;", *c) ? '_' : *c);
     }
     buf_text(to, "\"; filename*=UTF-8''");
     text_percent_encode(to, name, strlen(name), false);

@@ -1,6 +1,6 @@
 /* Disposition: the name under which a browser saves a file (RFC 6266, RFC 8187). Pure. */
-#ifndef API_DISPOSITION_H
-#define API_DISPOSITION_H
+#ifndef NET_DISPOSITION_H
+#define NET_DISPOSITION_H
 
 #include "base/buf.h"
 
