@@ -244,6 +244,26 @@ look_at_clock(const Review *r, const S3Answer *answer)
             off_s < 0 ? 1 - off_s : off_s + 1);
 }
 
+/* A link ends with the keys that signed it, whatever its date says. */
+static void
+look_at_life(const Review *r, const S3Keys *keys)
+{
+    static const char fix[] =
+        "let a lasting key sign them: ROWFERRY_SIGN_ACCESS_KEY, ROWFERRY_SIGN_SECRET_KEY";
+    int64_t wanted_s = time_wall_us() / 1000000 + r->how->link_ms / 1000 - LINK_SLACK_S;
+    char when[TIME_TEXT_BYTES];
+
+    if (*r->spec->sign_access_key)
+        return;
+    if (keys->ends_wall_s > 0 && keys->ends_wall_s < wanted_s)
+        add(r, VERDICT_UNWISE, "links", fix, "links end with the credentials that sign them, %s",
+            time_rfc3339_ms(keys->ends_wall_s * 1000000, when));
+    else if (keys->ends_wall_s == 0 && keys->token[0])
+        add(r, VERDICT_UNWISE, "links", fix,
+            "links end with the credentials that sign them, and nobody says when: they have a "
+            "session token");
+}
+
 /* Keys first, so that a source without keys is not taken for a store that does not answer. */
 static bool
 meet(Review *r)
@@ -258,15 +278,7 @@ meet(Review *r)
         add(r, VERDICT_BAD, "credentials", credentials_fix, "%s", err_root(&why));
         return false;
     }
-    if (keys.ends_wall_s > 0 && !*r->spec->sign_access_key &&
-        keys.ends_wall_s + LINK_SLACK_S < time_wall_us() / 1000000 + r->how->link_ms / 1000) {
-        char when[TIME_TEXT_BYTES];
-
-        add(r, VERDICT_UNWISE, "links",
-            "let a lasting key sign them: ROWFERRY_SIGN_ACCESS_KEY, ROWFERRY_SIGN_SECRET_KEY",
-            "links end with the credentials that sign them, %s",
-            time_rfc3339_ms(keys.ends_wall_s * 1000000, when));
-    }
+    look_at_life(r, &keys);
     explicit_bzero(&keys, sizeof keys);
     ok = list(r, &answer, &why);
     if (!ok && answer.class == S3_MISSING && answer.status != 0 && r->how->makes_bucket) {
