@@ -223,6 +223,69 @@ test_specs(void **state)
     assert_int_equal(queue.busy_ms, 2000);
 }
 
+/* Every option of S3 reaches the driver; keys come from one family, a token with its own pair. */
+static void
+test_s3_spec(void **state)
+{
+    static const struct {
+        const char *name, *value;
+    } variables[] = {
+        {"S3_BUCKET", "b"},
+        {"S3_ENDPOINT", "http://127.0.0.1:9"},
+        {"ROWFERRY_S3_PUBLIC_ENDPOINT", "https://files.example.com"},
+        {"ROWFERRY_S3_PART", "16MiB"},
+        {"ROWFERRY_S3_SSE", "AWS:KMS"},
+        {"ROWFERRY_S3_IDLE_TIMEOUT", "7s"},
+        {"ROWFERRY_S3_URL_ENCODE", "off"},
+        {"AWS_ACCESS_KEY_ID", "theirs"},
+        {"AWS_SECRET_ACCESS_KEY", "their-secret"},
+        {"AWS_SESSION_TOKEN", "their-token"},
+        {"AWS_USE_FIPS_ENDPOINT", "true"},
+        {"ROWFERRY_SIGN_ACCESS_KEY", "signer"},
+        {"ROWFERRY_SIGN_SECRET_KEY", "signers-secret"},
+    };
+    S3Spec spec;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof variables / sizeof variables[0]; i++)
+        setenv(variables[i].name, variables[i].value, 1);
+    spec = kinds_storage_spec(bench_config(arena, NULL), true).s3;
+    assert_string_equal(spec.bucket, "b");
+    assert_string_equal(spec.region, "");
+    assert_string_equal(spec.public_endpoint, "https://files.example.com");
+    assert_string_equal(spec.style, "auto");
+    assert_int_equal(spec.part_bytes, 16 << 20);
+    assert_int_equal(spec.parallel, 4);
+    assert_int_equal(spec.idle_timeout_ms, 7000);
+    assert_string_equal(spec.sse, "aws:kms");
+    assert_false(spec.url_encode);
+    assert_true(spec.fips);
+    assert_string_equal(spec.access_key, "theirs");
+    assert_string_equal(spec.session_token, "their-token");
+    assert_string_equal(spec.access_key_name, "AWS_ACCESS_KEY_ID");
+    assert_string_equal(spec.sign_secret_key, "signers-secret");
+
+    setenv("S3_ACCESS_KEY", "ours", 1);
+    setenv("S3_SECRET_KEY", "our-secret", 1);
+    setenv("ROWFERRY_S3_SSE", "none", 1);
+    spec = kinds_storage_spec(bench_config(arena, NULL), false).s3;
+    assert_string_equal(spec.access_key, "ours");
+    assert_string_equal(spec.session_token, "");
+    assert_string_equal(spec.sse, "");
+    assert_string_equal(spec.sign_access_key, ""); /* this one signs no links */
+    assert_string_equal(spec.sign_secret_key, "");
+
+    unsetenv("S3_ACCESS_KEY");
+    unsetenv("S3_SECRET_KEY");
+    setenv("ROWFERRY_S3_ANONYMOUS", "on", 1);
+    spec = kinds_storage_spec(bench_config(arena, NULL), false).s3;
+    assert_true(spec.anonymous);
+    assert_string_equal(spec.access_key, "");
+    unsetenv("ROWFERRY_S3_ANONYMOUS");
+    for (size_t i = 0; i < sizeof variables / sizeof variables[0]; i++)
+        unsetenv(variables[i].name);
+}
+
 /* types --check: the columns are asked of the real source. */
 static void
 test_type_check(void **state)
@@ -293,6 +356,7 @@ main(void)
         cmocka_unit_test(test_kinds),
         cmocka_unit_test(test_judge_sources),
         cmocka_unit_test(test_specs),
+        cmocka_unit_test(test_s3_spec),
         cmocka_unit_test(test_type_check),
     };
 
