@@ -236,6 +236,26 @@ check_queue(Doctor *d)
         kind->close(queue);
 }
 
+/* --- a watch that lets everything go on --- */
+
+static bool
+goes_on(Watch *w, Stage stage, uint64_t rows, uint64_t bytes, Err *e)
+{
+    (void)w;
+    (void)stage;
+    (void)rows;
+    (void)bytes;
+    (void)e;
+    return true;
+}
+
+static bool
+never_ends(Watch *w)
+{
+    (void)w;
+    return false;
+}
+
 /* --- storage: write, sign, fetch, delete --- */
 
 typedef struct {
@@ -251,7 +271,7 @@ static bool
 write_probe(Probe *p, Arena *task, Err *e)
 {
     char id[37];
-    Watch watch = {.end_fd = -1};
+    Watch watch = {.go_on = goes_on, .asked_to_end = never_ends, .end_fd = -1};
     Upload mark = {.task_id = id, .content_type = "text/plain; charset=utf-8"};
     const char *sealed;
     Sink *sink;
@@ -433,24 +453,6 @@ check_storage(Doctor *d)
 }
 
 /* --- sources and types --- */
-
-static bool
-goes_on(Watch *w, Stage stage, uint64_t rows, uint64_t bytes, Err *e)
-{
-    (void)w;
-    (void)stage;
-    (void)rows;
-    (void)bytes;
-    (void)e;
-    return true;
-}
-
-static bool
-never_ends(Watch *w)
-{
-    (void)w;
-    return false;
-}
 
 /* The rights behind the login. */
 static void
