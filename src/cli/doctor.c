@@ -342,7 +342,7 @@ fetch_link(Probe *p, const char **how, Err *e)
     *how = "its link checked (no service answers)";
     ok = http_call(client, &call, &answer, &why);
     if (!ok && why.code == ERR_SERVER_UNTRUSTED && *ca_file) {
-        say(p->doctor, VERDICT_UNWISE, "links",
+        say(p->doctor, VERDICT_UNWISE, "storage links",
             "a certificate that everybody knows would do for all of them",
             "who downloads must trust the authority in ROWFERRY_S3_CA_FILE, too");
         call.ca_file = ca_file;
