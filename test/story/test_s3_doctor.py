@@ -286,7 +286,7 @@ def test_a_private_authority(s3_kind, certificate, authority, doctor):
 
         # http to a port that speaks TLS.
         report = doctor({**server.service(), "S3_ENDPOINT": server.endpoint.replace("https", "http")})
-        assert len(report.failed()) == 1 and "http" in report.failed()[0]["fix"], report.failed()
+        assert len(report.failed()) == 1 and "scheme" in report.failed()[0]["fix"], report.failed()
 
 
 def test_a_port_without_tls(s3, doctor):
