@@ -243,7 +243,8 @@ show_check(const Check *check)
             json_string(check->runs ? "no answer yet" : err_sentence(check->e.code)));
     if (!ok)
         log_event(LOG_WARNING, "readiness.failed", log_text("check", check->name),
-            log_number("ms", ms), log_bool("hangs", check->runs), log_err(&check->e));
+            log_number("ms", ms), log_bool("hangs", check->runs),
+            check->runs ? log_text("error", NULL) : log_err(&check->e));
     return shown;
 }
 

@@ -345,10 +345,12 @@ may_try_again(const Client *c, const ClientCall *call, int64_t wait_ms, int64_t 
 static void
 wait_then_try(ClientCall *call, int64_t wait_ms)
 {
+    const S3Error *error = &call->answer->error;
+
     log_event(LOG_INFO, "storage.retry", log_text("operation", call->request->operation),
         log_number("try", call->answer->tries), log_number("status", call->answer->status),
-        log_text("code", call->answer->error.code),
-        log_text("store_request_id", call->answer->error.request_id),
+        log_text("code", *error->code ? error->code : NULL),
+        log_text("store_request_id", *error->request_id ? error->request_id : NULL),
         log_text("reason", call->answer->status == 0 ? err_root(&call->why) : NULL),
         log_number("wait_ms", wait_ms));
     call->due_ms = time_now_ms() + wait_ms;
