@@ -496,7 +496,8 @@ wait_for_news(Credentials *c, int64_t until_ms)
     (void)pthread_cond_timedwait(&c->news, &c->lock, &until);
 }
 
-/* With the lock. */
+/* With the lock. Who says no is believed; who cannot be reached is asked again while there is time.
+ */
 static bool
 await_keys(Credentials *c, int64_t wait_ms, Err *e)
 {
@@ -505,12 +506,14 @@ await_keys(Credentials *c, int64_t wait_ms, Err *e)
 
     for (;;) {
         int64_t now_ms = time_now_ms();
+        bool is_final;
 
         if (are_due(c) && !c->is_asking && now_ms >= c->next_ms)
             start_asking(c);
         if (are_good(c))
             return true;
-        if (c->failures > 0 && (c->answers != seen || now_ms >= deadline_ms)) {
+        is_final = c->answers != seen && c->error.code != ERR_STORAGE_UNAVAILABLE;
+        if (c->failures > 0 && (is_final || now_ms >= deadline_ms)) {
             *e = c->error;
             return wrap(e, "asking %s for credentials", c->source);
         }

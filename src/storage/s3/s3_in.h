@@ -141,9 +141,10 @@ void credentials_close(Credentials *c); /* NULL is fine */
 
 /*
  * The keys as they are now. Asks their source if there are none yet, or they are about to end; many
- * threads may ask, one is sent. Waits at most `wait_ms` (0: takes only what is there). Fails with
+ * threads may ask, one is sent. Waits at most `wait_ms` (0: takes only what is there), and only
+ * while there are no good ones: what ends soon is renewed by a thread of its own. Fails with
  * STORAGE_DENIED (the source says no), STORAGE_UNAVAILABLE (cannot be reached, or not within
- * `wait_ms`). A refresh that is due early is made by a thread of its own, so that nobody waits.
+ * `wait_ms`), CONFIG_INVALID (the files do not say any more whom to ask). Any thread.
  */
 bool credentials_get(Credentials *c, int64_t wait_ms, S3Keys *keys, Err *e) MUST_CHECK;
 

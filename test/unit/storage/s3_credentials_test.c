@@ -15,7 +15,7 @@
 #include "storage/s3/credentials_in.h"
 #include "test/test.h"
 
-enum { SOON_MS = 10000 };
+enum { SOON_MS = 10000, ROUND_MS = 950 /* all tries of a question, and not the next question */ };
 
 static char dir[64], url[64], token_path[96], helper_path[96], profiles_path[96];
 
@@ -204,15 +204,21 @@ container(void)
     return spec;
 }
 
-/* Opens, asks once, closes. */
+/* Opens, asks, closes. */
 static bool
-fetch(const S3Spec *spec, S3Keys *keys, Err *e)
+fetch_within(const S3Spec *spec, int64_t wait_ms, S3Keys *keys, Err *e)
 {
     Credentials *c = credentials_open(spec, e);
-    bool ok = c && credentials_get(c, SOON_MS, keys, e);
+    bool ok = c && credentials_get(c, wait_ms, keys, e);
 
     credentials_close(c);
     return ok;
+}
+
+static bool
+fetch(const S3Spec *spec, S3Keys *keys, Err *e)
+{
+    return fetch_within(spec, SOON_MS, keys, e);
 }
 
 /* What must never be said. */
@@ -559,7 +565,7 @@ test_bad_answers(void **state)
 
         trying(cases[i].name);
         answer_this(cases[i].reply);
-        assert_fails(fetch(&spec, &keys, &e), cases[i].want, &e);
+        assert_fails(fetch_within(&spec, ROUND_MS, &keys, &e), cases[i].want, &e);
         assert_says(&e, cases[i].says);
         assert_no_secret(&e);
         assert_int_equal(atomic_load(&asked), cases[i].asked);
@@ -577,7 +583,7 @@ test_answer_too_large(void **state)
     (void)state;
     memset(much, ' ', sizeof much - 1);
     answer_this((Reply){200, much, 0});
-    assert_fails(fetch(&spec, &keys, &e), ERR_STORAGE_UNAVAILABLE, &e);
+    assert_fails(fetch_within(&spec, ROUND_MS, &keys, &e), ERR_STORAGE_UNAVAILABLE, &e);
     assert_says(&e, "larger than it may be");
 }
 
@@ -592,7 +598,7 @@ test_nobody_there(void **state)
 
     (void)state;
     spec.container_full_uri = "http://127.0.0.1:1/v2/S3CRET";
-    assert_fails(fetch(&spec, &keys, &e), ERR_STORAGE_UNAVAILABLE, &e);
+    assert_fails(fetch_within(&spec, ROUND_MS, &keys, &e), ERR_STORAGE_UNAVAILABLE, &e);
     assert_no_secret(&e);
     assert_non_null(strstr(err_chain(&e, said, sizeof said), "connect"));
 }
@@ -885,7 +891,7 @@ test_process(void **state)
             assert_string_equal(keys.secret_key, "S3CRET");
             continue;
         }
-        assert_fails(fetch(&spec, &keys, &e), cases[i].want, &e);
+        assert_fails(fetch_within(&spec, ROUND_MS, &keys, &e), cases[i].want, &e);
         assert_says(&e, cases[i].says);
         assert_no_secret(&e);
     }
@@ -1042,6 +1048,27 @@ test_to_their_end(void **state)
     credentials_close(c);
 }
 
+static Reply
+be_away(unsigned nth, const char *request_text)
+{
+    (void)request_text;
+    return nth < 4 ? (Reply){503, "", 0} : (Reply){200, keys_json("ASIA1", 3600), 0};
+}
+
+/* Who cannot be reached is asked again while there is time to wait. */
+static void
+test_waits_for_the_absent(void **state)
+{
+    S3Spec spec = container();
+    S3Keys keys;
+    Err e = {0};
+
+    (void)state;
+    answer_with(be_away);
+    assert_ok(fetch(&spec, &keys, &e), &e);
+    assert_int_equal(atomic_load(&asked), 5);
+}
+
 /* An end in the past: better than nothing. */
 static void
 test_stale(void **state)
@@ -1147,6 +1174,7 @@ main(void)
         TEST(test_one_is_sent),
         TEST(test_nobody_waits),
         TEST(test_to_their_end),
+        TEST(test_waits_for_the_absent),
         TEST(test_stale),
         TEST(test_ended),
         TEST(test_waits_are_bounded),
