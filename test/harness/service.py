@@ -18,7 +18,7 @@ START_SECONDS = 30  # a sanitizer build on a busy machine
 STOP_SECONDS = 25
 
 # What no log line may hold, whatever happened.
-NEVER_LOGGED = ("signature=", "AddressSanitizer", "LeakSanitizer", "runtime error:", "Assertion")
+NEVER_LOGGED = ("signature=", "Signature=", "AddressSanitizer", "LeakSanitizer", "runtime error:", "Assertion")
 
 
 class Service:
@@ -246,7 +246,8 @@ class Service:
         assert self.kills or not self.lines("role.died"), f"a role died by itself\n{self.tail()}"
 
     def secrets(self):
-        found = [value for name, value in self.environment.items() if "SECRET" in name or "PASSWORD" in name]
+        found = [value for name, value in self.environment.items() if not name.endswith("_FILE")
+                 and any(word in name for word in ("SECRET", "PASSWORD", "TOKEN"))]
         found += [unquote(split.password) for split in map(urlsplit, self.environment.values())
                   if "://" in split.geturl() and split.password]
         path = self.data / "url.secret"

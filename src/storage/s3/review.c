@@ -594,7 +594,7 @@ look_at_hosts(const Review *r, const Site *site)
 {
     Site links;
     Err why = {0};
-    size_t bytes = strcspn(site->host, ":");
+    size_t bytes;
 
     if (!site->is_secure && !site->is_loopback)
         add(r, VERDICT_UNWISE, "connection", "let the store have a certificate, and use https",
