@@ -4,10 +4,15 @@ import json
 import os
 import secrets
 import socket
+import ssl
 import subprocess
 import uuid
 
+import httpx
 import pytest
+
+import database
+import processes
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PROGRAM = os.path.abspath(os.environ.get("ROWFERRY_PROGRAM", os.path.join(ROOT, "build", "rowferry")))
@@ -287,6 +292,31 @@ def test_a_private_authority(s3_kind, certificate, authority, doctor):
         # http to a port that speaks TLS.
         report = doctor({**server.service(), "S3_ENDPOINT": server.endpoint.replace("https", "http")})
         assert len(report.failed()) == 1 and "scheme" in report.failed()[0]["fix"], report.failed()
+
+
+@pytest.mark.parametrize("payload", ["signed", "unsigned"])
+def test_exports_over_tls(s3_kind, certificate, make_service, payload):
+    """A file of several parts, whose bytes are not hashed for the signature but have a checksum instead."""
+    with s3_kind(tls=certificate) as server:
+        service = make_service(types=["numbers"], environment={
+            **server.service(), "ROWFERRY_S3_PAYLOAD": payload, "ROWFERRY_S3_PART": "5MiB"})
+        done = service.export("numbers", params={"rows": 500_000})
+        assert done["download_url"].startswith(server.endpoint + "/")
+        context = ssl.create_default_context(cafile=certificate[2])
+        content = httpx.get(done["download_url"], verify=context, trust_env=False).content
+        assert len(content) > 2 * 5 * 2**20
+        assert content == database.numbers_csv(500_000)
+
+
+def test_readiness_goes_with_the_store(s3_kind, make_service):
+    with s3_kind() as server:
+        service = make_service(environment=server.service())
+        assert service.http("GET", "/readyz").status_code == 200
+        server.stop()
+        answer = service.http("GET", "/readyz")
+        assert answer.status_code == 503 and not answer.json()["checks"]["storage"]["ok"]
+        server.start()
+        processes.until(lambda: service.http("GET", "/readyz").status_code == 200, 20, lambda: "it stays unready")
 
 
 def test_a_port_without_tls(s3, doctor):
