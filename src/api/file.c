@@ -331,9 +331,10 @@ note_deleted(Call *call, Err *e)
     return call_write(call, delete_was_written, e);
 }
 
-/* A key that decodes once more was encoded twice; no key of ours has a '%'. */
+/* No key of ours has a '%': one that decodes once more was encoded twice, unless others have put
+ * such an object there. */
 static bool
-is_encoded_twice(const char *key)
+may_be_encoded_twice(const char *key)
 {
     for (const char *at = key; (at = strchr(at, '%')); at++)
         if (strspn(at + 1, "0123456789abcdefABCDEF") >= 2)
@@ -348,8 +349,6 @@ check_key(const char *key, Err *e)
     char name[130];
     size_t bytes;
 
-    if (is_encoded_twice(key))
-        return fail(e, INVALID_KEY, "the key is encoded twice");
     if (!storage_key_check(key, e))
         return false;
     if (!key_user(key, &user, &bytes) || bytes >= sizeof name)
@@ -369,7 +368,9 @@ remove_file(Call *call, Deleted *deleted, Err *e)
 
     if (!storage)
         return false;
-    (void)call->api->storage_kind->stat(storage, call->name, &object, &unseen);
+    if (!call->api->storage_kind->stat(storage, call->name, &object, &unseen) &&
+        unseen.code == ERR_NOT_FOUND && may_be_encoded_twice(call->name))
+        return fail(e, INVALID_KEY, "the key is encoded twice");
     ok = call->api->storage_kind->remove(storage, call->name, &deleted->existed, e);
     count_operation("delete", ok);
     deleted->total[0] = (QueueTotal){
