@@ -4,6 +4,7 @@ what they put there we list, link and delete."""
 import hashlib
 import json
 import os
+import re
 import subprocess
 import time
 from datetime import datetime, timezone
@@ -17,9 +18,9 @@ from maker import Maker
 
 BRIEF_S = 60  # the shortest life of a link
 CSV = "text/csv; charset=utf-8"
-FILENAME = "Größe 100% \"a+b\" & 'c'.csv"
-DISPOSITION = ("attachment; filename=\"Gr__e 100_ _a+b_ & 'c'.csv\"; "
-               "filename*=UTF-8''Gr%C3%B6%C3%9Fe%20100%25%20%22a%2Bb%22%20%26%20%27c%27.csv")
+FILENAME = "Größe 100% a+b & 'c'; d=e.csv"
+DISPOSITION = ("attachment; filename=\"Gr__e 100_ a+b & 'c'_ d=e.csv\"; "
+               "filename*=UTF-8''Gr%C3%B6%C3%9Fe%20100%25%20a%2Bb%20%26%20%27c%27%3B%20d%3De.csv")
 
 
 def curl(url, *words):
@@ -80,7 +81,7 @@ def dump(program, tmp_path):
 @pytest.mark.parametrize("export_type,params,parts", [
     ("employee_metrics", {}, 0),
     ("graph_data", {}, 0),
-    ("interaction_history", {"start_date": "2024-03-01", "end_date": "2024-03-31"}, 0),
+    ("interaction_history", {}, 0),
     ("any_text", {"value": "\"é\" 日本 😀, +%\r\n"}, 0),
     ("numbers", {"rows": 0}, 0),
     ("numbers", {"rows": 400000}, 3),
@@ -242,7 +243,11 @@ def test_keys_of_others_are_listed_linked_and_deleted(store):
         assert (answer.status_code, answer.json()) == (200, {"status": "deleted", "key": key, "existed": True}), key
         left.remove(key)
         assert set(server.objects("exports/awkward/")) & set(mine) == left, key
-        assert service.http("DELETE", f"/api/exports/{path}").json()["existed"] is False, key
+        again = service.http("DELETE", f"/api/exports/{path}").json()
+        if re.search("%[0-9a-fA-F]{2}", key):  # now it can only be a key that was encoded twice
+            assert again["code"] == "invalid-key", key
+        else:
+            assert again["existed"] is False, key
     assert list_all(service, "awkward", 1000) == []
     assert server.objects() == kept
     for key in not_ours[1:]:
