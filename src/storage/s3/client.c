@@ -50,7 +50,7 @@ enum {
 
 struct Client {
     Arena *arena; /* holds this */
-    const S3Spec *spec;
+    S3Spec spec;  /* with what the profile says */
     Credentials *credentials;
     int ended_fd; /* eventfd: some call has ended */
 
@@ -150,7 +150,7 @@ hash_payload(const Client *c, const Site *site, ClientCall *call, Err *e)
 
     if (call->payload[0])
         return true;
-    if (strcmp(c->spec->payload, "unsigned") == 0 && (site->is_secure || site->is_loopback) &&
+    if (strcmp(c->spec.payload, "unsigned") == 0 && (site->is_secure || site->is_loopback) &&
         r->body_bytes > 0) {
         (void)text_copy(call->payload, sizeof call->payload, "UNSIGNED-PAYLOAD");
         return true;
@@ -190,11 +190,11 @@ write_headers(Client *c, const Site *site, ClientCall *call, const char *path, E
     for (size_t i = 0; i < r->headers; i++)
         if (r->header[i].value)
             header[sign.headers++] = r->header[i];
-    if (*c->spec->bucket_owner)
-        header[sign.headers++] = (S3Pair){"x-amz-expected-bucket-owner", c->spec->bucket_owner};
+    if (*c->spec.bucket_owner)
+        header[sign.headers++] = (S3Pair){"x-amz-expected-bucket-owner", c->spec.bucket_owner};
     if (call->asks_region)
         header[sign.headers++] = first_byte;
-    if (c->spec->anonymous) {
+    if (c->spec.anonymous) {
         for (size_t i = 0; i < sign.headers; i++) {
             buf_printf(&call->headers, "%s: %s", header[i].name, header[i].value);
             buf_char(&call->headers, '\0');
@@ -254,8 +254,8 @@ write_try(Client *c, ClientCall *call, Err *e)
         .body = r->body,
         .body_bytes = r->body_bytes,
         .timeout_ms = timeout_ms > slowest_ms ? timeout_ms : slowest_ms,
-        .connect_timeout_ms = c->spec->connect_timeout_ms,
-        .idle_timeout_ms = r->is_slow ? 0 : c->spec->idle_timeout_ms,
+        .connect_timeout_ms = c->spec.connect_timeout_ms,
+        .idle_timeout_ms = r->is_slow ? 0 : c->spec.idle_timeout_ms,
         .answer_bytes_max = r->answer_bytes_max > 0 ? r->answer_bytes_max : ANSWER_BYTES,
     };
     return ok;
@@ -336,7 +336,7 @@ static bool
 may_try_again(const Client *c, const ClientCall *call, int64_t wait_ms, int64_t started_ms)
 {
     const S3Request *r = call->request;
-    unsigned tries = r->tries > 0 ? r->tries : c->spec->tries;
+    unsigned tries = r->tries > 0 ? r->tries : c->spec.tries;
 
     return call->answer->tries < tries && c->budget > 0 &&
            (r->total_ms == 0 || time_now_ms() + wait_ms - started_ms < r->total_ms);
@@ -395,7 +395,7 @@ mend(Client *c, ClientCall *call)
     case S3_DAMAGED:
         return call->request->tries != 1 && call->damages++ < DAMAGES_MAX;
     case S3_STALE:
-        if (call->has_refreshed || c->spec->anonymous)
+        if (call->has_refreshed || c->spec.anonymous)
             return false;
         credentials_ended(c->credentials, call->access_key);
         return call->has_refreshed = true;
@@ -578,7 +578,7 @@ start_thread(Client *c, Err *e)
 {
     const HttpPoolSpec spec = {
         .user_agent = "rowferry/" ROWFERRY_VERSION,
-        .ca_file = *c->spec->ca_file ? c->spec->ca_file : NULL,
+        .ca_file = *c->spec.ca_file ? c->spec.ca_file : NULL,
         .connections = CONNECTIONS_MAX,
     };
     pthread_attr_t attr;
@@ -605,21 +605,19 @@ client_open(const S3Spec *spec, Err *e)
 {
     Arena *arena = arena_new(CLIENT_BYTES_MAX);
     Client *c = arena ? arena_alloc(arena, sizeof *c, e) : NULL;
-    const char *region = spec->region;
 
     if (!c) {
         arena_free(arena);
         fail(e, MEMORY_LIMIT, "no memory for the storage");
         return NULL;
     }
-    *c = (Client){.arena = arena, .spec = spec, .budget = BUDGET_MAX, .ended_fd = -1};
+    *c = (Client){.arena = arena, .spec = *spec, .budget = BUDGET_MAX, .ended_fd = -1};
     pthread_mutex_init(&c->lock, NULL);
     pthread_cond_init(&c->changed, NULL);
     if (!spec->anonymous && !(c->credentials = credentials_open(spec, e)))
         goto bad;
-    if (!*region && c->credentials)
-        region = credentials_region(c->credentials);
-    if (!site_make(spec, *region ? region : "us-east-1", false, &c->site, e))
+    c->spec = credentials_complete(c->credentials, spec);
+    if (!site_make(&c->spec, c->spec.region, false, &c->site, e))
         goto bad;
     if ((c->ended_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) >= 0)
         return c;
@@ -656,7 +654,7 @@ client_close(Client *c)
 const S3Spec *
 client_spec(const Client *c)
 {
-    return c->spec;
+    return &c->spec;
 }
 
 Credentials *

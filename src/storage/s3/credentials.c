@@ -40,7 +40,7 @@ struct Credentials {
     unsigned users;
     size_t bytes; /* of this */
     S3Spec spec;  /* a copy of what is about credentials */
-    char source[SOURCE_NAME_BYTES], region[S3_REGION_BYTES];
+    char source[SOURCE_NAME_BYTES], region[S3_REGION_BYTES], endpoint[ENDPOINT_BYTES];
     bool is_fixed; /* there is nobody to ask */
     atomic_bool ends;
 
@@ -180,7 +180,9 @@ plan_container(const S3Spec *spec, Plan *plan, Err *e)
 static bool
 plan_instance(const S3Spec *spec, Plan *plan, Err *e)
 {
-    if (spec->metadata_disabled || (*spec->endpoint && !*spec->metadata_endpoint))
+    bool is_aws = !*spec->endpoint && !*plan->endpoint;
+
+    if (spec->metadata_disabled || (!is_aws && !*spec->metadata_endpoint))
         return true;
     plan->kind = SOURCE_INSTANCE;
     return text_copy(plan->name, sizeof plan->name, "instance metadata") &&
@@ -193,18 +195,21 @@ credentials_plan(const S3Spec *spec, Plan *plan, Err *e)
 {
     static bool (*const order[])(const S3Spec *, Plan *, Err *) = {
         plan_keys, plan_web_identity, profile_plan, plan_container, plan_instance};
+    bool has_profile = false; /* it has been read */
 
     if (spec->anonymous) {
         plan->kind = SOURCE_ANONYMOUS;
         return text_copy(plan->name, sizeof plan->name, "anonymous");
     }
-    for (size_t i = 0; plan->kind == SOURCE_NONE && i < sizeof order / sizeof order[0]; i++)
+    for (size_t i = 0; plan->kind == SOURCE_NONE && i < sizeof order / sizeof order[0]; i++) {
         if (!order[i](spec, plan, e))
             return false;
+        has_profile |= order[i] == profile_plan;
+    }
     if (plan->kind == SOURCE_NONE)
         return fail(e, CONFIG_INVALID,
             "no credentials for the storage: set S3_ACCESS_KEY and S3_SECRET_KEY, or AWS_PROFILE");
-    return *spec->region || *plan->region || profile_region(spec, plan, e);
+    return (*spec->region && *spec->endpoint) || has_profile || profile_place(spec, plan, e);
 }
 
 /* --- keys come and go --- */
@@ -400,6 +405,7 @@ decide(Credentials *c, Err *e)
     if (ok) {
         (void)text_copy(c->source, sizeof c->source, plan->name);
         (void)text_copy(c->region, sizeof c->region, plan->region);
+        (void)text_copy(c->endpoint, sizeof c->endpoint, plan->endpoint);
         c->is_fixed = c->spec.anonymous || *c->spec.access_key;
         if (c->is_fixed || (plan->kind == SOURCE_KEYS && plan->roles == 0)) {
             c->keys = plan->keys;
@@ -553,8 +559,16 @@ credentials_source(const Credentials *c)
     return c->source;
 }
 
-const char *
-credentials_region(const Credentials *c)
+S3Spec
+credentials_complete(const Credentials *c, const S3Spec *spec)
 {
-    return c->region;
+    S3Spec whole = *spec;
+
+    if (c && !*whole.endpoint)
+        whole.endpoint = c->endpoint;
+    if (c && !*whole.region)
+        whole.region = c->region;
+    if (!*whole.region)
+        whole.region = "us-east-1";
+    return whole;
 }

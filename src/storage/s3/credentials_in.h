@@ -16,6 +16,7 @@ enum {
     SOURCE_NAME_BYTES = PROFILE_NAME_BYTES + 32,
     COMMAND_BYTES = 4096,
     FILE_PATH_BYTES = 4096,
+    ENDPOINT_BYTES = 2048,
     CONTAINER_TOKEN_BYTES = 16 << 10,
 };
 
@@ -42,6 +43,7 @@ typedef struct {
     SourceKind kind;
     char name[SOURCE_NAME_BYTES];     /* for people */
     char region[S3_REGION_BYTES];     /* that the profile names, or "" */
+    char endpoint[ENDPOINT_BYTES];    /* the same */
     S3Keys keys;                      /* of SOURCE_KEYS */
     char token_file[FILE_PATH_BYTES]; /* of SOURCE_WEB_IDENTITY … */
     Role web;                         /* … and the role that the token is for */
@@ -58,7 +60,7 @@ typedef struct {
     bool is_there;
     bool has_sso; /* some sso_… key */
     char access_key[S3_KEY_BYTES], secret_key[S3_KEY_BYTES * 2], token[S3_TOKEN_BYTES];
-    char region[S3_REGION_BYTES];
+    char region[S3_REGION_BYTES], endpoint[ENDPOINT_BYTES];
     char role_arn[ROLE_ARN_BYTES], role_session_name[ROLE_SESSION_BYTES];
     char external_id[ROLE_EXTERNAL_BYTES], duration_s[16];
     char source_profile[PROFILE_NAME_BYTES], credential_source[32];
@@ -88,8 +90,8 @@ bool profile_read(const S3Spec *spec, const char *name, Profile *profile, Err *e
  * nothing about credentials. */
 bool profile_plan(const S3Spec *spec, Plan *plan, Err *e) MUST_CHECK;
 
-/* Only its region. A profile that nobody has named may be as it likes. */
-bool profile_region(const S3Spec *spec, Plan *plan, Err *e) MUST_CHECK;
+/* Only its region and endpoint. A profile that nobody has named may be as it likes. */
+bool profile_place(const S3Spec *spec, Plan *plan, Err *e) MUST_CHECK;
 
 /* --- provider.c: whoever hands them out --- */
 

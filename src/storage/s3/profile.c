@@ -36,6 +36,7 @@ static const struct {
     FIELD("aws_secret_access_key",   secret_key),
     FIELD("aws_session_token",       token),
     FIELD("region",                  region),
+    FIELD("endpoint_url",            endpoint),
     FIELD("role_arn",                role_arn),
     FIELD("role_session_name",       role_session_name),
     FIELD("external_id",             external_id),
@@ -460,6 +461,13 @@ take_profile(const S3Spec *spec, const Profile *p, const char *name, Plan *plan,
     return text_copy(next, PROFILE_NAME_BYTES, p->source_profile);
 }
 
+static void
+take_place(const Profile *p, Plan *plan)
+{
+    (void)text_copy(plan->region, sizeof plan->region, p->region);
+    (void)text_copy(plan->endpoint, sizeof plan->endpoint, p->endpoint);
+}
+
 typedef struct {
     Profile profile;
     char name[ROLES_MAX + 2][PROFILE_NAME_BYTES]; /* of the chain, in order */
@@ -476,7 +484,7 @@ follow(const S3Spec *spec, Chain *chain, Plan *plan, Err *e)
         if (!profile_read(spec, name, &chain->profile, e))
             return false;
         if (i == 0)
-            (void)text_copy(plan->region, sizeof plan->region, chain->profile.region);
+            take_place(&chain->profile, plan);
         if (!chain->profile.is_there && i > 0)
             return fail(e, CONFIG_INVALID, "there is no profile %s, the source_profile of %s", name,
                 chain->name[i - 1]);
@@ -515,7 +523,7 @@ profile_plan(const S3Spec *spec, Plan *plan, Err *e)
 }
 
 bool
-profile_region(const S3Spec *spec, Plan *plan, Err *e)
+profile_place(const S3Spec *spec, Plan *plan, Err *e)
 {
     const char *name = *spec->profile ? spec->profile : DEFAULT;
     Profile *p = secret_new(sizeof *p, e);
@@ -529,7 +537,7 @@ profile_region(const S3Spec *spec, Plan *plan, Err *e)
         ok = fail(e, CONFIG_INVALID,
             "there is no profile %s in the shared config and credentials files of AWS", name);
     if (ok)
-        (void)text_copy(plan->region, sizeof plan->region, p->region);
+        take_place(p, plan);
     secret_free(p, sizeof *p);
     return ok;
 }

@@ -373,8 +373,9 @@ find_sts(const ProviderCall *call, Sts *sts, Err *e)
     if (!text_copy(sts->region, sizeof sts->region, region) ||
         region[strspn(region, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_")])
         return fail(e, STORAGE_DENIED, "the region is no name of one: S3_REGION");
-    if (*call->spec->sts_endpoint)
-        bytes = snprintf(sts->url, sizeof sts->url, "%s", call->spec->sts_endpoint);
+    if (*call->spec->sts_endpoint || *call->plan->endpoint)
+        bytes = snprintf(sts->url, sizeof sts->url, "%s",
+            *call->spec->sts_endpoint ? call->spec->sts_endpoint : call->plan->endpoint);
     else
         bytes = snprintf(sts->url, sizeof sts->url, "https://sts%s.%s.%s/",
             call->spec->fips ? "-fips" : "", region, site_aws_domain(region));

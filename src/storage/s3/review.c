@@ -673,27 +673,21 @@ try_all(Review *r)
 bool
 review_judge(const StorageSpec *spec, Buf *to, Err *e)
 {
-    const S3Spec *s3 = &spec->s3;
-    Credentials *keys = s3->anonymous ? NULL : credentials_open(s3, e);
-    const char *region = s3->region, *source = "none";
+    Credentials *keys = spec->s3.anonymous ? NULL : credentials_open(&spec->s3, e);
+    S3Spec s3 = credentials_complete(keys, &spec->s3);
     Site site, links;
-    bool ok = s3->anonymous || keys;
+    bool ok = (s3.anonymous || keys) && site_make(&s3, s3.region, false, &site, e) &&
+              site_make(&s3, s3.region, true, &links, e);
 
-    if (keys) {
-        source = credentials_source(keys);
-        region = *region ? region : credentials_region(keys);
-    }
-    region = *region ? region : "us-east-1";
-    ok = ok && site_make(s3, region, false, &site, e) && site_make(s3, region, true, &links, e);
-    if (ok && strcmp(s3->payload, "unsigned") == 0 && !site.is_secure && !site.is_loopback)
+    if (ok && strcmp(s3.payload, "unsigned") == 0 && !site.is_secure && !site.is_loopback)
         ok = fail(e, CONFIG_INVALID,
             "ROWFERRY_S3_PAYLOAD=unsigned goes over https or within this machine, and S3_ENDPOINT "
             "is neither");
     if (ok)
-        buf_printf(to, "s3: bucket %s at %s://%s%s, region %s, %s style; keys: %s%s", s3->bucket,
+        buf_printf(to, "s3: bucket %s at %s://%s%s, region %s, %s style; keys: %s%s", s3.bucket,
             site.is_secure ? "https" : "http", site.host, site.prefix, site.region,
-            site.is_path_style ? "path" : "virtual-host", source,
-            *s3->sign_access_key ? "; links: ROWFERRY_SIGN_ACCESS_KEY" : "");
+            site.is_path_style ? "path" : "virtual-host", keys ? credentials_source(keys) : "none",
+            *s3.sign_access_key ? "; links: ROWFERRY_SIGN_ACCESS_KEY" : "");
     credentials_close(keys);
     return ok;
 }
@@ -712,6 +706,7 @@ review_store(
     *count = 0;
     ok = review_judge(spec, &where, &why) && (r.client = client_open(&quick, &why));
     if (ok) {
+        r.spec = client_spec(r.client);
         add(&r, VERDICT_GOOD, NULL, NULL, "%s", where.data);
         ok = try_all(&r);
     } else {

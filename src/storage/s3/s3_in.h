@@ -155,8 +155,10 @@ void credentials_ended(Credentials *c, const char *access_key);
 /* "S3_ACCESS_KEY", "profile reports", "web identity", …: for people. */
 const char *credentials_source(const Credentials *c);
 
-/* Region that the profile names, or "". */
-const char *credentials_region(const Credentials *c);
+/* The spec with what the profile says where the settings are silent: its region (else us-east-1)
+ * and its endpoint. Of anonymous requests `c` is NULL: nobody reads profiles for them. Texts live
+ * as long as both. */
+S3Spec credentials_complete(const Credentials *c, const S3Spec *spec);
 
 /* --- answer.c: XML (seam of Expat) --- */
 

@@ -17,7 +17,8 @@
 
 enum { SOON_MS = 10000, ROUND_MS = 950 /* all tries of a question, and not the next question */ };
 
-static char dir[64], url[64], token_path[96], helper_path[96], profiles_path[96];
+static char dir[64], url[64], token_path[96], helper_path[96], profiles_path[96],
+    elsewhere_path[96];
 
 /* --- whoever is asked --- */
 
@@ -120,6 +121,7 @@ set_up(void **state)
     snprintf(token_path, sizeof token_path, "%s/token", dir);
     snprintf(helper_path, sizeof helper_path, "%s/helper", dir);
     snprintf(profiles_path, sizeof profiles_path, "%s/config", dir);
+    snprintf(elsewhere_path, sizeof elsewhere_path, "%s/elsewhere", dir);
     listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert_int_equal(bind(listener, (struct sockaddr *)&at, sizeof at), 0);
     assert_int_equal(listen(listener, 16), 0);
@@ -140,6 +142,7 @@ tear_down(void **state)
     (void)unlink(token_path);
     (void)unlink(helper_path);
     (void)unlink(profiles_path);
+    (void)unlink(elsewhere_path);
     return rmdir(dir);
 }
 
@@ -284,6 +287,8 @@ test_order(void **state)
         {"a profile before a container",
             {.config_file = profiles_path, .container_relative_uri = "/x"}, "profile default",
             NULL},
+        {"a profile with a store of somebody else's", {.config_file = elsewhere_path}, NULL,
+            "set S3_ACCESS_KEY"},
         {"a profile that is not there", {.profile = "x", .container_relative_uri = "/x"}, NULL,
             "no profile x"},
         {"the same with keys of the settings and no region",
@@ -297,6 +302,7 @@ test_order(void **state)
     (void)state;
     write_file(profiles_path,
         "[default]\nregion = r-1\naws_access_key_id = A\naws_secret_access_key = S3CRET\n");
+    write_file(elsewhere_path, "[default]\nendpoint_url = http://minio:9000\n");
     for (size_t i = 0; i < count_of(cases); i++) {
         S3Spec spec = nothing();
         Credentials *c;
@@ -337,34 +343,46 @@ test_order(void **state)
     }
 }
 
+/* What the profile says where the settings are silent. */
 static void
-test_region(void **state)
+test_place(void **state)
 {
     static const struct {
-        const char *name, *region, *access_key, *profiles, *want;
+        const char *name, *region, *endpoint, *access_key, *profiles, *want_region, *want_endpoint;
     } cases[] = {
-        {"the profile's, with its keys", "", "",
-            "[default]\nregion = r-1\naws_access_key_id = A\naws_secret_access_key = B\n", "r-1"},
-        {"the profile's, with keys of the settings", "", "A", "[default]\nregion = r-1\n", "r-1"},
-        {"none", "", "A", "", ""},
-        {"a file that is none of ours", "", "A", "what is this\n", ""},
-        {"said already", "r-2", "A", "[default]\nregion = r-1\n", ""},
+        {"with its keys", "", "", "",
+            "[default]\nregion = r-1\nendpoint_url = http://a\naws_access_key_id = A\n"
+            "aws_secret_access_key = B\n",
+            "r-1", "http://a"},
+        {"with keys of the settings", "", "", "A",
+            "[default]\nregion = r-1\nendpoint_url = http://a\n", "r-1", "http://a"},
+        {"none", "", "", "A", "", "us-east-1", ""},
+        {"a file that is none of ours", "", "", "A", "what is this\n", "us-east-1", ""},
+        {"the settings come first", "r-2", "http://b", "A",
+            "[default]\nregion = r-1\nendpoint_url = http://a\n", "r-2", "http://b"},
+        {"one of them", "r-2", "", "A", "[default]\nregion = r-1\nendpoint_url = http://a\n", "r-2",
+            "http://a"},
     };
 
     (void)state;
     for (size_t i = 0; i < count_of(cases); i++) {
-        S3Spec spec = nothing();
+        S3Spec spec = nothing(), whole;
         Credentials *c;
         Err e = {0};
 
         trying(cases[i].name);
         write_file(profiles_path, cases[i].profiles);
         spec.region = cases[i].region;
+        spec.endpoint = cases[i].endpoint;
         spec.access_key = spec.secret_key = cases[i].access_key;
         spec.config_file = profiles_path;
+        spec.bucket = "b";
         if (!(c = credentials_open(&spec, &e)))
             fail_msg("%s", err_root(&e));
-        assert_string_equal(credentials_region(c), cases[i].want);
+        whole = credentials_complete(c, &spec);
+        assert_string_equal(whole.region, cases[i].want_region);
+        assert_string_equal(whole.endpoint, cases[i].want_endpoint);
+        assert_string_equal(whole.bucket, "b");
         credentials_close(c);
     }
 }
@@ -1159,7 +1177,7 @@ main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         TEST(test_order),
-        TEST(test_region),
+        TEST(test_place),
         TEST(test_shared),
         TEST(test_container),
         TEST(test_container_hosts),
