@@ -107,12 +107,12 @@ typedef struct {
 
 struct Readiness {
     Api *api;
-    const Config *config; /* of the start: lives as long as the process */
-    int told;             /* eventfd: a look has ended */
+    int told; /* eventfd: a look has ended */
     pthread_mutex_t lock;
     Check queue, storage; /* under `lock` */
     WriterJob queue_job;
     AskerJob storage_job;
+    Setup *setup; /* that the storage is looked at with; the loop's alone. NULL: none */
 };
 
 Readiness *
@@ -123,7 +123,6 @@ readiness_new(Api *api, Err *e)
     if (!r)
         return NULL;
     r->api = api;
-    r->config = api->setup->config;
     r->queue.name = "queue";
     r->storage.name = "storage";
     pthread_mutex_init(&r->lock, NULL);
@@ -134,9 +133,19 @@ readiness_new(Api *api, Err *e)
     return NULL;
 }
 
+/* The loop's thread. */
+static void
+drop_setup(Readiness *r)
+{
+    if (r->setup)
+        setup_release(r->setup);
+    r->setup = NULL;
+}
+
 void
 readiness_free(Readiness *r)
 {
+    drop_setup(r);
     close(r->told);
     pthread_mutex_destroy(&r->lock);
 }
@@ -189,8 +198,7 @@ check_storage(AskerJob *job, Hands *hands)
 {
     Readiness *r = job->with;
     Err e = {0};
-    /* Any secrets do: a check signs nothing. */
-    Storage *storage = hands->storage ? hands->storage : hands_storage(hands, r->config, 0, &e);
+    Storage *storage = hands_storage(hands, r->setup->config, r->setup->number, &e);
 
     end_check(r, &r->storage, storage && hands->storage_kind->check(storage, &e), NULL, &e);
 }
@@ -223,6 +231,9 @@ begin_checks(Readiness *r)
     }
     err_clear(&e);
     if (begin_check(r, &r->storage)) {
+        drop_setup(r); /* of the look before, which has ended */
+        r->setup = r->api->setup;
+        r->setup->users++;
         r->storage_job = (AskerJob){.run = check_storage, .with = r};
         if (!askers_add(r->api->askers, &r->storage_job, &e))
             end_check(r, &r->storage, false, NULL, &e);

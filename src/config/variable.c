@@ -120,6 +120,18 @@ config_forget_sources(const Config *config)
     }
 }
 
+/* "word" becomes "-": that there was one is still known, so that half a pair is told from none. */
+static void
+wipe_but_one(const char *text)
+{
+    char *own = (char *)(uintptr_t)text;
+
+    if (!text || !*text)
+        return;
+    own[0] = '-';
+    wipe(own + 1);
+}
+
 void
 config_forget_storage(const Config *config)
 {
@@ -128,11 +140,11 @@ config_forget_storage(const Config *config)
 
         if (!option_opens_storage(o))
             continue;
-        wipe(*(const char *const *)((const char *)config + o->at));
+        wipe_but_one(*(const char *const *)((const char *)config + o->at));
         option_variable(o, name);
         for (size_t i = 0; i < hidden_count; i++)
             if (strcmp(hidden[i].name, name) == 0)
-                wipe(hidden[i].value);
+                wipe_but_one(hidden[i].value);
     }
 }
 

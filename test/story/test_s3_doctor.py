@@ -3,6 +3,7 @@
 import json
 import os
 import secrets
+import signal
 import socket
 import ssl
 import subprocess
@@ -238,6 +239,28 @@ def test_versions_hide_what_is_deleted(minio, doctor):
     report = doctor({**minio.service(), "S3_BUCKET": bucket})
     assert not report.failed(), report.failed()
     assert "only hidden" in report.of("versions", "warning")[0]["detail"]
+
+
+def test_new_keys_without_a_new_start(s3, make_service, tmp_path):
+    """A secret that was wrong, or has been replaced: SIGHUP brings the new one to all who use it."""
+    secret = tmp_path / "secret"
+    secret.write_text("not-this-one\n")
+    secret.chmod(0o600)
+    settings = {name: value for name, value in s3.service().items() if name != "S3_SECRET_KEY"}
+    service = make_service(environment={**settings, "S3_SECRET_KEY_FILE": str(secret)})
+    answer = service.http("GET", "/readyz")
+    assert answer.status_code == 503 and not answer.json()["checks"]["storage"]["ok"]
+    task = service.request()
+    failed = service.wait(task, status="failed")
+    assert "storage-denied" in str(failed), failed
+
+    for value in (s3.secret_key, "not-this-one", s3.secret_key):
+        secret.write_text(f"{value}\n")
+        loaded = len(service.lines("config.loaded"))
+        service.process.send_signal(signal.SIGHUP)
+        processes.until(lambda: len(service.lines("config.loaded")) >= loaded + 3, 10, service.tail)
+        assert (service.http("GET", "/readyz").status_code == 200) == (value == s3.secret_key)
+    assert service.file_of()
 
 
 # --- TLS ---
