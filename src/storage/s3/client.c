@@ -28,6 +28,7 @@ enum {
     HEADERS_BYTES = 32 << 10,
     CONNECTIONS_MAX = 64,
     TIMEOUT_MS = 60000,
+    UNWATCHED_MS = 20000,  /* of a call that nobody can end */
     SLOWEST_BYTES_MS = 64, /* a body may take one millisecond for so many bytes */
     ANSWER_BYTES = 64 << 10,
     KEYS_WAIT_MS = 10000,
@@ -225,13 +226,26 @@ point_at_headers(ClientCall *call, Err *e)
     return true;
 }
 
+/* Of one try: enough for its body, and no more than there is left for all. */
+static int64_t
+try_ms(const ClientCall *call)
+{
+    const S3Request *r = call->request;
+    int64_t slowest_ms = (int64_t)(r->body_bytes / SLOWEST_BYTES_MS), left_ms;
+    int64_t timeout_ms = r->timeout_ms > 0 ? r->timeout_ms : TIMEOUT_MS;
+
+    timeout_ms = timeout_ms > slowest_ms ? timeout_ms : slowest_ms;
+    left_ms = r->total_ms - (time_now_ms() - call->started_ms);
+    if (r->total_ms > 0 && left_ms < timeout_ms)
+        return left_ms > 1 ? left_ms : 1;
+    return timeout_ms;
+}
+
 static bool
 write_try(Client *c, ClientCall *call, Err *e)
 {
     const S3Request *r = call->request;
     Site site = site_of(c);
-    int64_t slowest_ms = (int64_t)(r->body_bytes / SLOWEST_BYTES_MS);
-    int64_t timeout_ms = r->timeout_ms > 0 ? r->timeout_ms : TIMEOUT_MS;
     Buf path = buf_new(URL_BYTES);
     bool ok;
 
@@ -253,7 +267,7 @@ write_try(Client *c, ClientCall *call, Err *e)
         .header = call->header,
         .body = r->body,
         .body_bytes = r->body_bytes,
-        .timeout_ms = timeout_ms > slowest_ms ? timeout_ms : slowest_ms,
+        .timeout_ms = try_ms(call),
         .connect_timeout_ms = c->spec.connect_timeout_ms,
         .idle_timeout_ms = r->is_slow ? 0 : c->spec.idle_timeout_ms,
         .answer_bytes_max = r->answer_bytes_max > 0 ? r->answer_bytes_max : ANSWER_BYTES,
@@ -775,9 +789,12 @@ client_cancel(Client *c, ClientCall *call)
 bool
 client_call(Client *c, const S3Request *r, S3Answer *answer, Watch *watch, Err *e)
 {
+    S3Request bounded = *r;
     ClientCall call;
 
-    client_begin(c, &call, r, answer);
+    if (!watch && bounded.total_ms == 0)
+        bounded.total_ms = UNWATCHED_MS;
+    client_begin(c, &call, &bounded, answer);
     while (!client_has_ended(c, &call))
         if (!client_wait(c, watch, e)) {
             client_cancel(c, &call);

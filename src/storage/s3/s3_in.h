@@ -292,7 +292,8 @@ typedef struct {
     int64_t timeout_ms;      /* of one try; 0: 60 s */
     size_t answer_bytes_max; /* 0: 64 KiB */
     unsigned tries;          /* 0: as configured; 1: and what was damaged is not sent again */
-    int64_t total_ms;        /* of all tries and the waits between them; 0: no limit */
+    int64_t total_ms;        /* of all tries and the waits between them; 0: no limit, but 20 s of a
+                                client_call without a watch */
     bool is_slow;            /* may think for long without a byte (CompleteMultipartUpload) */
     bool reads_error; /* a 2xx body may be <Error> (CompleteMultipartUpload, DeleteObjects) */
 } S3Request;
