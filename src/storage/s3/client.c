@@ -32,6 +32,7 @@ enum {
     SLOWEST_BYTES_MS = 64, /* a body may take one millisecond for so many bytes */
     ANSWER_BYTES = 64 << 10,
     KEYS_WAIT_MS = 10000,
+    KEYS_LOOK_MS = 20, /* while they are on their way */
     IDLE_WAIT_MS = 60000,
     LOOK_MS = 100,
     TRANSIENT_MS = 50,
@@ -166,6 +167,17 @@ hash_payload(const Client *c, const Site *site, ClientCall *call, Err *e)
  * in it the region. */
 static const S3Pair first_byte = {"range", "bytes=0-0"};
 
+/* False and call->keyless_ms: they are on their way, and meanwhile nothing else is held up. */
+static bool
+take_keys(Client *c, ClientCall *call, S3Keys *keys, Err *e)
+{
+    int64_t since_ms = call->keyless_ms ? call->keyless_ms : call->begun_ms;
+    KeysState state = credentials_look(c->credentials, since_ms, KEYS_WAIT_MS, keys, e);
+
+    call->keyless_ms = state == KEYS_AWAITED ? since_ms : 0;
+    return state == KEYS_HERE;
+}
+
 static bool
 write_headers(Client *c, const Site *site, ClientCall *call, const char *path, Err *e)
 {
@@ -202,8 +214,7 @@ write_headers(Client *c, const Site *site, ClientCall *call, const char *path, E
         }
         return buf_is_good(&call->headers, e);
     }
-    ok = credentials_get(c->credentials, KEYS_WAIT_MS, &keys, e) &&
-         sign_request(&sign, &keys, &c->kept, &call->headers, e);
+    ok = take_keys(c, call, &keys, e) && sign_request(&sign, &keys, &c->kept, &call->headers, e);
     (void)text_copy(call->access_key, sizeof call->access_key, keys.access_key);
     call->keys_end_wall_s = keys.ends_wall_s;
     explicit_bzero(&keys, sizeof keys);
@@ -309,6 +320,12 @@ start_try(Client *c, ClientCall *call)
     client_answer_free(call->answer);
     call->answer->tries++;
     if (!write_try(c, call, &call->why)) {
+        if (call->keyless_ms) {
+            call->answer->tries--;
+            call->due_ms = call->begun_ms + KEYS_LOOK_MS;
+            call->stands = CALL_WAITS;
+            return;
+        }
         wrap(&call->why, "%s", call->request->operation);
         end_call(c, call, false);
         return;

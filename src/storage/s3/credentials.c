@@ -48,10 +48,11 @@ struct Credentials {
     pthread_cond_t news;
     pthread_t thread;
     bool has_thread, is_asking;
-    unsigned long answers;     /* that came, good or bad */
-    unsigned failures;         /* since the last good one */
-    Err error;                 /* of the last one, if it was bad */
-    int64_t asked_ms, next_ms; /* monotonic: the last question, and not before */
+    unsigned long answers;                  /* that came, good or bad */
+    unsigned failures;                      /* since the last good one */
+    Err error;                              /* of the last one, if it was bad */
+    int64_t asked_ms, answered_ms, next_ms; /* monotonic: the last question, the last answer, good
+                                               or bad; no question before the third */
     S3Keys keys;
     bool has_keys, is_refused;          /* the store says that they have ended */
     int64_t renew_wall_s, worry_wall_s; /* 0: never */
@@ -290,7 +291,7 @@ static void
 settle(Credentials *c, const S3Keys *keys, const Err *error)
 {
     c->is_asking = false;
-    c->answers++;
+    c->answered_ms = time_now_ms();
     if (keys) {
         c->keys = *keys;
         c->has_keys = true;
@@ -504,42 +505,55 @@ wait_for_news(Credentials *c, int64_t until_ms)
 
 /* With the lock. Who says no is believed; who cannot be reached is asked again while there is time.
  */
-static bool
-await_keys(Credentials *c, int64_t wait_ms, Err *e)
+static KeysState
+look(Credentials *c, int64_t since_ms, int64_t wait_ms, Err *e)
 {
-    const int64_t deadline_ms = time_now_ms() + wait_ms;
-    const unsigned long seen = c->answers;
+    int64_t now_ms = time_now_ms();
+    bool is_over = now_ms - since_ms >= wait_ms, is_no;
 
-    for (;;) {
-        int64_t now_ms = time_now_ms();
-        bool is_final;
-
-        if (are_due(c) && !c->is_asking && now_ms >= c->next_ms)
-            start_asking(c);
-        if (are_good(c))
-            return true;
-        is_final = c->answers != seen && c->error.code != ERR_STORAGE_UNAVAILABLE;
-        if (c->failures > 0 && (is_final || now_ms >= deadline_ms)) {
-            *e = c->error;
-            return wrap(e, "asking %s for credentials", c->source);
-        }
-        if (now_ms >= deadline_ms)
-            return fail(e, STORAGE_UNAVAILABLE, "no credentials from %s within %" PRId64 " ms",
-                c->source, wait_ms);
-        wait_for_news(c, c->is_asking ? deadline_ms : at_most(deadline_ms, c->next_ms));
+    if (are_due(c) && !c->is_asking && now_ms >= c->next_ms)
+        start_asking(c);
+    if (are_good(c))
+        return KEYS_HERE;
+    is_no = c->answered_ms >= since_ms && c->error.code != ERR_STORAGE_UNAVAILABLE;
+    if (c->failures > 0 && (is_over || is_no)) {
+        *e = c->error;
+        wrap(e, "asking %s for credentials", c->source);
+        return KEYS_FAILED;
     }
+    if (!is_over)
+        return KEYS_AWAITED;
+    fail(
+        e, STORAGE_UNAVAILABLE, "no credentials from %s within %" PRId64 " ms", c->source, wait_ms);
+    return KEYS_FAILED;
+}
+
+KeysState
+credentials_look(Credentials *c, int64_t since_ms, int64_t wait_ms, S3Keys *keys, Err *e)
+{
+    KeysState state;
+
+    pthread_mutex_lock(&c->lock);
+    if ((state = look(c, since_ms, wait_ms, e)) == KEYS_HERE)
+        *keys = c->keys;
+    pthread_mutex_unlock(&c->lock);
+    return state;
 }
 
 bool
 credentials_get(Credentials *c, int64_t wait_ms, S3Keys *keys, Err *e)
 {
-    bool ok;
+    const int64_t since_ms = time_now_ms();
+    KeysState state;
 
     pthread_mutex_lock(&c->lock);
-    if ((ok = await_keys(c, wait_ms, e)))
+    while ((state = look(c, since_ms, wait_ms, e)) == KEYS_AWAITED)
+        wait_for_news(
+            c, c->is_asking ? since_ms + wait_ms : at_most(since_ms + wait_ms, c->next_ms));
+    if (state == KEYS_HERE)
         *keys = c->keys;
     pthread_mutex_unlock(&c->lock);
-    return ok;
+    return state == KEYS_HERE;
 }
 
 void

@@ -148,6 +148,13 @@ void credentials_close(Credentials *c); /* NULL is fine */
  */
 bool credentials_get(Credentials *c, int64_t wait_ms, S3Keys *keys, Err *e) MUST_CHECK;
 
+typedef enum { KEYS_HERE, KEYS_AWAITED, KEYS_FAILED } KeysState;
+
+/* The same without waiting, for whoever has been without keys since `since_ms` (time_now_ms), looks
+ * again soon, and gives up `wait_ms` after it. `e` of KEYS_FAILED as above. */
+KeysState credentials_look(
+    Credentials *c, int64_t since_ms, int64_t wait_ms, S3Keys *keys, Err *e) MUST_CHECK;
+
 /* The store says that these have ended: the next credentials_get asks the source again, at most
  * once a second, unless there are others already. */
 void credentials_ended(Credentials *c, const char *access_key);
@@ -332,6 +339,7 @@ struct ClientCall {
     bool is_cancelled, has_refreshed, has_set_clock, has_moved, asks_region;
     unsigned damages;
     int64_t started_ms, begun_ms, due_ms;
+    int64_t keyless_ms;            /* there have been no good keys since then; 0: there are */
     char payload[S3_DIGEST_BYTES]; /* "": not hashed yet */
     char access_key[S3_KEY_BYTES]; /* it was signed with … */
     int64_t keys_end_wall_s;       /* … and these end then; 0: never */
