@@ -1150,6 +1150,48 @@ test_waits_are_bounded(void **state)
     assert_true(time_now_ms() - begun_ms < 1400);
 }
 
+/* A request whose keys are on their way can be ended; others could go on. */
+static void
+test_clients_are_not_held_up(void **state)
+{
+    const S3Request r = {.operation = "HeadBucket", .method = "HEAD"};
+    S3Spec spec = container();
+    S3Answer answer;
+    ClientCall call;
+    Client *client;
+    int64_t begun_ms;
+    Err e = {0};
+
+    (void)state;
+    answer_with(give_short_keys);
+    atomic_store(&life_s, 3600);
+    atomic_store(&slow_ms, 1500);
+    atomic_store(&failing, 0);
+    spec.bucket = "bucket";
+    spec.endpoint = "http://127.0.0.1:1";
+    spec.style = "path";
+    spec.payload = "signed";
+    spec.bucket_owner = "";
+    spec.connect_timeout_ms = SOON_MS;
+    spec.tries = 1;
+    if (!(client = client_open(&spec, &e)))
+        fail_msg("%s", err_root(&e));
+    client_begin(client, &call, &r, &answer);
+    await_asked(1);
+    usleep(100000);
+    begun_ms = time_now_ms();
+    client_cancel(client, &call);
+    assert_true(time_now_ms() - begun_ms < 700);
+    client_answer_free(&answer);
+    /* Who waits has them, and then learns that there is no store. */
+    assert_false(client_call(client, &r, &answer, NULL, &e));
+    assert_says(&e, "Failed to connect");
+    assert_int_equal(answer.tries, 1);
+    assert_int_equal(atomic_load(&asked), 1);
+    client_answer_free(&answer);
+    client_close(client);
+}
+
 static void
 test_profile_anew(void **state)
 {
@@ -1196,6 +1238,7 @@ main(void)
         TEST(test_stale),
         TEST(test_ended),
         TEST(test_waits_are_bounded),
+        TEST(test_clients_are_not_held_up),
         TEST(test_profile_anew),
     };
 
