@@ -112,8 +112,10 @@ renewal(Task *t)
 {
     const QueueRecord *r = &t->record;
 
-    if (t->tells)
+    if (t->tells) {
         t->told_ms = time_now_ms();
+        t->has_news = false;
+    }
     return (QueueWrite){
         .op = t->tells && t->step == STEP_RUNS ? QUEUE_PROGRESS : QUEUE_RENEW,
         .id = r->id,

@@ -447,7 +447,9 @@ task_tick(Worker *w, Task *t, int64_t now_ms)
     t->record.progress =
         progress_of(t->record.stage, t->record.rows, t->record.rows_estimated, progress);
     if (stage != t->record.stage || rows != t->record.rows || progress != t->record.progress)
-        t->tells = now_ms - t->told_ms >= TICK_MS - TICK_MS / 10;
+        t->has_news = true;
+    if (t->has_news && now_ms - t->told_ms >= TICK_MS - TICK_MS / 10)
+        t->tells = true;
 }
 
 /* --- what was written --- */

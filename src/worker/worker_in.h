@@ -77,6 +77,7 @@ typedef struct {
     bool finishes;       /* its last row is read: what is left is the store's work */
     bool stops;          /* its child was told to end */
     bool lost;           /* another owner has it: nothing is written any more */
+    bool has_news;       /* of its progress, not written yet */
     bool renews, tells;  /* RENEW, PROGRESS with the next group */
     bool has_write;      /* `write` waits for the next group */
     QueueWrite write;
