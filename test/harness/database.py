@@ -75,6 +75,25 @@ query:
     SELECT n, (WITH RECURSIVE d(k) AS (SELECT n UNION ALL SELECT k + 1 FROM d WHERE k < n + $work)
                SELECT max(k) - n FROM d) AS worked FROM c
 """,
+    # Rows of `width` bytes and a number: a large file from few rows, in its own time.
+    "wide": """
+name: wide
+title: Wide rows
+source: graph
+params:
+  rows: { type: int64, min: 0, max: 100000000, required: true }
+  width: { type: int64, min: 1, max: 1000000, default: 1000 }
+  work: { type: int64, min: 0, max: 1000000000, default: 0 }
+columns:
+  - { name: n, type: int64 }
+  - { name: filler, type: text }
+query:
+  sqlite: |
+    WITH RECURSIVE c(n) AS (SELECT 1 WHERE $rows > 0 UNION ALL SELECT n + 1 FROM c WHERE n < $rows)
+    SELECT n, CASE WHEN $work = 0 OR (WITH RECURSIVE d(k) AS (SELECT n UNION ALL SELECT k + 1 FROM d
+                                                              WHERE k < n + $work) SELECT max(k) FROM d) > 0
+                   THEN printf('%.*c', $width, char(97 + n % 26)) END AS filler FROM c
+""",
     # Minutes, and not one row before the end.
     "endless": """
 name: endless
@@ -140,6 +159,11 @@ def numbers_csv(rows):
 
 def slow_csv(rows, work):
     return ("n,worked\r\n" + "".join(f"{n},{work}\r\n" for n in range(1, rows + 1))).encode()
+
+
+def wide_csv(rows, width=1000):
+    fillers = [chr(97 + n) * width for n in range(26)]
+    return ("n,filler\r\n" + "".join(f"{n},{fillers[n % 26]}\r\n" for n in range(1, rows + 1))).encode()
 
 
 def sha256(content):
