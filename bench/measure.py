@@ -79,7 +79,7 @@ class Service:
         self.url = None
         while not self.url:
             if self.process.poll() is not None or time.monotonic() > deadline:
-                raise SystemExit("the service did not start:\n" + open(self.log).read()[-2000:])
+                raise SystemExit(f"the service did not start:\n{self.log_tail()}")
             for text in open(self.log):
                 found = re.search(r'"event":"role.started".*"url":"http://127.0.0.1:(\d+)"', text)
                 if found:
@@ -91,6 +91,9 @@ class Service:
             if self.metric("rowferry_workers") or time.monotonic() > deadline:
                 break
             time.sleep(0.05)
+
+    def log_tail(self):
+        return open(self.log).read()[-2000:]
 
     def call(self, method, path, body=None):
         self.http.request(method, path, json.dumps(body) if body else None,
@@ -115,7 +118,7 @@ class Service:
             body = self.status(task, wait=10)
             if body["status"] in ("completed", "failed"):
                 return body
-        raise SystemExit("the export did not end")
+        raise SystemExit(f"the export did not end:\n{self.log_tail()}")
 
     def metric(self, name):
         total = 0.0

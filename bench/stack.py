@@ -192,7 +192,7 @@ class Race:
         with open(os.path.join(folder, "interaction_history.yaml"), "w") as file:
             file.write(ORDERED)
         self.sides = {
-            "ours": lambda: Ours(TIMESCALE_URL=database.url(), ROWFERRY_TYPES=folder, **server.service()),
+            "ours": lambda: Ours(TIMESCALE_URL=database.url(), GRAPH_DB_URL=database.url(), ROWFERRY_TYPES=folder, **server.service()),
             "stock": lambda: PythonStack("cursor", database, server),
             "copy": lambda: PythonStack("copy", database, server),
         }

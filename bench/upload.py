@@ -69,7 +69,7 @@ def wide_source():
     """Variables for the type `wide`; its database is empty."""
     path = os.path.join(SCRATCH, "empty.db")
     open(path, "ab").close()
-    return {"GRAPH_DB_URL": "sqlite:" + path, "ROWFERRY_TYPES": definition("wide", WIDE)}
+    return {"GRAPH_DB_URL": "sqlite:" + path, "TIMESCALE_URL": "sqlite:" + path, "ROWFERRY_TYPES": definition("wide", WIDE)}
 
 
 def sha256_of(file):
@@ -194,7 +194,8 @@ class Paced:
         rules = [Rule(s3_moods.slow(SLOW // PARALLEL), operation="UploadPart")] if is_store_slow else []
         self.store = s3_moods.proxy(server.endpoint, *rules)
         url = database.url().replace(f":{database.port}/", f":{self.source.port}/")
-        self.service = Service(GRAPH_DB_URL=url, ROWFERRY_TYPES=definition("paced", PACED), **server.service(self.store.url),
+        self.service = Service(GRAPH_DB_URL=url, TIMESCALE_URL=url, ROWFERRY_TYPES=definition("paced", PACED),
+                               **server.service(self.store.url),
                                ROWFERRY_S3_PARALLEL=str(PARALLEL), ROWFERRY_S3_PART="5MiB")
         self.looks = []  # bytes that came of the source, and how many parts were on their way
 
