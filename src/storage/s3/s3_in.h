@@ -326,6 +326,7 @@ int64_t client_now_wall_s(Client *c); /* by the store's clock */
 
 /* One request on its way, and all its tries. The owner's memory; zeroed at first. */
 typedef struct ClientCall ClientCall;
+typedef enum { CALL_NONE, CALL_NEW, CALL_WAITS, CALL_FLIES, CALL_ENDED } ClientStand;
 struct ClientCall {
     const S3Request *request;
     S3Answer *answer;
@@ -335,7 +336,7 @@ struct ClientCall {
 
     /* The client's own. */
     ClientCall *next;
-    enum { CALL_NONE, CALL_NEW, CALL_WAITS, CALL_FLIES, CALL_ENDED } stands;
+    _Atomic(ClientStand) stands;
     bool is_cancelled, has_refreshed, has_set_clock, has_moved, asks_region;
     unsigned damages;
     int64_t started_ms, begun_ms, due_ms;

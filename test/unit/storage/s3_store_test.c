@@ -27,7 +27,16 @@ static atomic_bool stops;
 static Line script[8];
 static char asked[ASKED_MAX][ASKED_BYTES]; /* request lines, without the signature's headers */
 static char last_body[REQUEST_BYTES];
-static int asks;
+static atomic_int asks;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* of all above */
+
+static void
+say(size_t i, Line line)
+{
+    pthread_mutex_lock(&lock);
+    script[i] = line;
+    pthread_mutex_unlock(&lock);
+}
 
 static bool
 read_request(int fd, char *request)
@@ -48,7 +57,9 @@ read_request(int fd, char *request)
             body = length && length < end ? strtoul(length + 15, NULL, 10) : 0;
         }
     }
+    pthread_mutex_lock(&lock);
     (void)text_copy(last_body, sizeof last_body, request + head);
+    pthread_mutex_unlock(&lock);
     return true;
 }
 
@@ -76,6 +87,7 @@ serve_one(int fd)
     ssize_t wrote;
 
     if (read_request(fd, request)) {
+        pthread_mutex_lock(&lock);
         request[strcspn(request, "\r")] = '\0';
         (void)text_copy(asked[asks % ASKED_MAX], ASKED_BYTES, request);
         asks++;
@@ -87,6 +99,7 @@ serve_one(int fd)
         if (strncmp(request, "HEAD", 4) != 0)
             wrote = write(fd, line->body, strlen(line->body));
         (void)wrote;
+        pthread_mutex_unlock(&lock);
     }
     close(fd);
 }
@@ -187,10 +200,13 @@ tear_down(void **state)
 static bool
 has_asked(const char *part)
 {
+    bool found = false;
+
+    pthread_mutex_lock(&lock);
     for (int i = 0; i < asks && i < ASKED_MAX; i++)
-        if (strstr(asked[i], part))
-            return true;
-    return false;
+        found = found || strstr(asked[i], part);
+    pthread_mutex_unlock(&lock);
+    return found;
 }
 
 /* --- lists --- */
@@ -225,10 +241,10 @@ test_pages(void **state)
     Err e = {0};
 
     /* An empty page, a page without a token, keys that were not asked for. */
-    script[0] = (Line){"continuation-token=t%2F1", 200, PAGE(KEY("exports/u/b")), 0};
-    script[1] = (Line){"start-after=exports%2Fu%2Fb", 200,
-        LAST(KEY("exports/u/c") KEY("exports/v/d") KEY("other/e")), 0};
-    script[2] = (Line){"list-type=2", 200, PAGE(TOKEN("t/1")), 0};
+    say(0, (Line){"continuation-token=t%2F1", 200, PAGE(KEY("exports/u/b")), 0});
+    say(1, (Line){"start-after=exports%2Fu%2Fb", 200,
+               LAST(KEY("exports/u/c") KEY("exports/v/d") KEY("other/e")), 0});
+    say(2, (Line){"list-type=2", 200, PAGE(TOKEN("t/1")), 0});
     assert_ok(s->kind->list(s, "exports/u/", see, &seen, &e), &e);
     assert_string_equal(seen.keys.data, "exports/u/b exports/u/c ");
     assert_int_equal(asks, 3);
@@ -244,8 +260,8 @@ test_pages_of_the_first_version(void **state)
     Err e = {0};
 
     ((S3Storage *)s)->spec.list_version = 1;
-    script[0] = (Line){"marker=exports%2Fu%2Fa", 200, LAST(KEY("exports/u/b")), 0};
-    script[1] = (Line){"GET ", 200, PAGE(KEY("exports/u/a")), 0};
+    say(0, (Line){"marker=exports%2Fu%2Fa", 200, LAST(KEY("exports/u/b")), 0});
+    say(1, (Line){"GET ", 200, PAGE(KEY("exports/u/a")), 0});
     assert_ok(s->kind->list(s, "exports/u/", see, &seen, &e), &e);
     assert_string_equal(seen.keys.data, "exports/u/a exports/u/b ");
     assert_false(has_asked("list-type"));
@@ -267,9 +283,9 @@ test_circles(void **state)
             snprintf(whens[i], sizeof whens[i], "continuation-token=t%d&", i);
             snprintf(bodies[i], sizeof bodies[i], PAGE(TOKEN("t%d") KEY("exports/u/a")),
                 (i + 1) % length);
-            script[i] = (Line){whens[i], 200, bodies[i], 0};
+            say(i, (Line){whens[i], 200, bodies[i], 0});
         }
-        script[length] = (Line){"GET ", 200, PAGE(TOKEN("t0")), 0};
+        say(length, (Line){"GET ", 200, PAGE(TOKEN("t0")), 0});
         asks = 0;
         assert_fails(s->kind->list(s, "exports/", see, &seen, &e), ERR_STORAGE_UNAVAILABLE, &e);
         assert_says(&e, "circles");
@@ -303,7 +319,7 @@ test_lists_that_are_none(void **state)
         Err e = {0};
 
         trying(cases[i].name);
-        script[0] = (Line){"GET ", cases[i].status, cases[i].body, 0};
+        say(0, (Line){"GET ", cases[i].status, cases[i].body, 0});
         assert_fails(s->kind->list(s, "exports/", see, &seen, &e), cases[i].code, &e);
         assert_says(&e, cases[i].says);
         assert_int_equal(seen.count, 0);
@@ -343,12 +359,13 @@ test_a_batch_in_part(void **state)
     Buf refused = buf_new(4 << 10);
     Storage *s = *state;
 
-    script[0] = (Line){"POST ", 200,
-        "<DeleteResult><Error><Key>exports/u/b</Key><Code>InternalError</Code></Error><Error><Key>"
-        "exports/u/c&amp;d</Key><Code>AccessDenied</Code></Error></DeleteResult>",
-        0};
-    script[1] = (Line){"/exports/u/b ", 204, "", 0};
-    script[2] = (Line){"DELETE ", 403, "<Error><Code>AccessDenied</Code></Error>", 0};
+    say(0, (Line){"POST ", 200,
+               "<DeleteResult><Error><Key>exports/u/b</Key><Code>InternalError</Code></"
+               "Error><Error><Key>"
+               "exports/u/c&amp;d</Key><Code>AccessDenied</Code></Error></DeleteResult>",
+               0});
+    say(1, (Line){"/exports/u/b ", 204, "", 0});
+    say(2, (Line){"DELETE ", 403, "<Error><Code>AccessDenied</Code></Error>", 0});
     remove_all(s, &refused);
     assert_string_equal(refused.data, "exports/u/c&d storage-denied ");
     assert_int_equal(asks, 3);
@@ -362,7 +379,7 @@ test_what_a_batch_says(void **state)
     Buf refused = buf_new(4 << 10);
     Storage *s = *state;
 
-    script[0] = (Line){"POST ", 200, "<DeleteResult/>", 0};
+    say(0, (Line){"POST ", 200, "<DeleteResult/>", 0});
     remove_all(s, &refused);
     assert_string_equal(last_body,
         "<Delete xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Quiet>true</Quiet>"
@@ -383,9 +400,9 @@ test_no_batches(void **state)
         Buf refused = buf_new(4 << 10);
 
         ((S3Storage *)s)->no_batch = false;
-        script[0] = (Line){"POST ", statuses[i], "", 0};
-        script[1] = (Line){"/exports/u/a ", 404, "<Error><Code>NoSuchKey</Code></Error>", 0};
-        script[2] = (Line){"DELETE ", 204, "", 0};
+        say(0, (Line){"POST ", statuses[i], "", 0});
+        say(1, (Line){"/exports/u/a ", 404, "<Error><Code>NoSuchKey</Code></Error>", 0});
+        say(2, (Line){"DELETE ", 204, "", 0});
         asks = 0;
         remove_all(s, &refused);
         assert_int_equal(asks, 4);
@@ -403,9 +420,9 @@ test_a_batch_that_is_refused(void **state)
     Buf refused = buf_new(4 << 10);
     Storage *s = *state;
 
-    script[0] = (Line){"POST ", 400, "<Error><Code>MalformedXML</Code></Error>", 1};
-    script[1] = (Line){"POST ", 200, "<DeleteResult/>", 0};
-    script[2] = (Line){"DELETE ", 204, "", 0};
+    say(0, (Line){"POST ", 400, "<Error><Code>MalformedXML</Code></Error>", 1});
+    say(1, (Line){"POST ", 200, "<DeleteResult/>", 0});
+    say(2, (Line){"DELETE ", 204, "", 0});
     remove_all(s, &refused);
     assert_int_equal(asks, 4);
     remove_all(s, &refused);
@@ -435,7 +452,7 @@ test_batches_that_fail(void **state)
         Err e = {0};
 
         trying(cases[i].name);
-        script[0] = (Line){"POST ", cases[i].status, cases[i].body, 0};
+        say(0, (Line){"POST ", cases[i].status, cases[i].body, 0});
         assert_fails(s->kind->remove_many(s, keys, count_of(keys), note_refused, &refused, &e),
             cases[i].code, &e);
         assert_int_equal(refused.bytes, 0);
@@ -467,13 +484,13 @@ test_uploads_without_a_prefix(void **state)
     uint64_t removed;
     Err e = {0};
 
-    script[0] = (Line){"prefix=", 200, UPLOADS(""), 0};
-    script[1] = (Line){"uploads=", 200,
-        UPLOADS(UPLOAD("exports/u/a", "left") UPLOAD("exports/u/b", "kept")
-                UPLOAD("other/c", "of-others")),
-        0};
-    script[2] = (Line){"DELETE ", 204, "", 0};
-    script[3] = (Line){"uploadId=", 404, GONE, 0};
+    say(0, (Line){"prefix=", 200, UPLOADS(""), 0});
+    say(1, (Line){"uploads=", 200,
+               UPLOADS(UPLOAD("exports/u/a", "left") UPLOAD("exports/u/b", "kept")
+                       UPLOAD("other/c", "of-others")),
+               0});
+    say(2, (Line){"DELETE ", 204, "", 0});
+    say(3, (Line){"uploadId=", 404, GONE, 0});
     assert_ok(s->kind->tidy(s, keep_some, &visits, &removed, &e), &e);
     assert_int_equal(removed, 1);
     assert_int_equal(visits, 2);
@@ -490,8 +507,8 @@ test_uploads_of_ours_alone(void **state)
     uint64_t removed;
     Err e = {0};
 
-    script[0] = (Line){"prefix=", 200, UPLOADS(""), 0};
-    script[1] = (Line){"uploads=", 403, "<Error><Code>AccessDenied</Code></Error>", 0};
+    say(0, (Line){"prefix=", 200, UPLOADS(""), 0});
+    say(1, (Line){"uploads=", 403, "<Error><Code>AccessDenied</Code></Error>", 0});
     assert_ok(s->kind->tidy(s, keep_some, &visits, &removed, &e), &e);
     assert_int_equal(removed, 0);
 }
@@ -505,14 +522,15 @@ test_uploads_go_on_by_key(void **state)
     uint64_t removed;
     Err e = {0};
 
-    script[0] = (Line){"upload-id-marker=", 400, "<Error><Code>InvalidArgument</Code></Error>", 0};
-    script[1] = (Line){"key-marker=exports%2Fu%2Fa", 200, UPLOADS(UPLOAD("exports/u/b", "2")), 0};
-    script[2] = (Line){"uploads=", 200,
-        UPLOADS(GOES_ON UPLOAD("exports/u/a", "1") "<NextKeyMarker>exports/u/a</NextKeyMarker>"
-                                                   "<NextUploadIdMarker>1</NextUploadIdMarker>"),
-        0};
-    script[3] = (Line){"DELETE ", 204, "", 0};
-    script[4] = (Line){"uploadId=", 404, GONE, 0};
+    say(0, (Line){"upload-id-marker=", 400, "<Error><Code>InvalidArgument</Code></Error>", 0});
+    say(1, (Line){"key-marker=exports%2Fu%2Fa", 200, UPLOADS(UPLOAD("exports/u/b", "2")), 0});
+    say(2, (Line){"uploads=", 200,
+               UPLOADS(
+                   GOES_ON UPLOAD("exports/u/a", "1") "<NextKeyMarker>exports/u/a</NextKeyMarker>"
+                                                      "<NextUploadIdMarker>1</NextUploadIdMarker>"),
+               0});
+    say(3, (Line){"DELETE ", 204, "", 0});
+    say(4, (Line){"uploadId=", 404, GONE, 0});
     assert_ok(s->kind->tidy(s, keep_some, &visits, &removed, &e), &e);
     assert_int_equal(removed, 2);
 }
@@ -525,9 +543,10 @@ test_uploads_in_circles(void **state)
     uint64_t removed;
     Err e = {0};
 
-    script[0] = (Line){"uploads=", 200,
-        UPLOADS(GOES_ON UPLOAD("exports/u/a", "kept") "<NextKeyMarker>exports/u/a</NextKeyMarker>"),
-        0};
+    say(0, (Line){"uploads=", 200,
+               UPLOADS(GOES_ON UPLOAD(
+                   "exports/u/a", "kept") "<NextKeyMarker>exports/u/a</NextKeyMarker>"),
+               0});
     assert_fails(s->kind->tidy(s, keep_some, &visits, &removed, &e), ERR_STORAGE_UNAVAILABLE, &e);
     assert_says(&e, "circles");
     assert_true(asks < 5);
@@ -542,7 +561,7 @@ test_no_list_of_uploads(void **state)
     uint64_t removed = 7;
     Err e = {0};
 
-    script[0] = (Line){"uploads=", 501, "<Error><Code>NotImplemented</Code></Error>", 0};
+    say(0, (Line){"uploads=", 501, "<Error><Code>NotImplemented</Code></Error>", 0});
     for (int i = 0; i < 2; i++) {
         assert_ok(s->kind->tidy(s, keep_some, &visits, &removed, &e), &e);
         assert_int_equal(removed, 0);
@@ -558,11 +577,11 @@ test_an_upload_that_stays(void **state)
     uint64_t removed;
     Err e = {0};
 
-    script[0] = (Line){"DELETE /buck/exports/u/a", 403, "<Error><Code>AccessDenied</Code></Error>", 0};
-    script[1] = (Line){"DELETE ", 204, "", 0};
-    script[2] = (Line){"uploadId=", 404, GONE, 0};
-    script[3] =
-        (Line){"uploads=", 200, UPLOADS(UPLOAD("exports/u/a", "1") UPLOAD("exports/u/b", "2")), 0};
+    say(0, (Line){"DELETE /buck/exports/u/a", 403, "<Error><Code>AccessDenied</Code></Error>", 0});
+    say(1, (Line){"DELETE ", 204, "", 0});
+    say(2, (Line){"uploadId=", 404, GONE, 0});
+    say(3,
+        (Line){"uploads=", 200, UPLOADS(UPLOAD("exports/u/a", "1") UPLOAD("exports/u/b", "2")), 0});
     assert_fails(s->kind->tidy(s, keep_some, &visits, &removed, &e), ERR_STORAGE_DENIED, &e);
     assert_says(&e, "1 unfinished uploads could not be removed");
     assert_int_equal(removed, 1);
