@@ -31,7 +31,7 @@ static atomic_int asks;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* of all above */
 
 static void
-say(size_t i, Line line)
+say(int i, Line line)
 {
     pthread_mutex_lock(&lock);
     script[i] = line;
