@@ -172,7 +172,9 @@ static bool
 take_keys(Client *c, ClientCall *call, S3Keys *keys, Err *e)
 {
     int64_t since_ms = call->keyless_ms ? call->keyless_ms : call->begun_ms;
-    KeysState state = credentials_look(c->credentials, since_ms, KEYS_WAIT_MS, keys, e);
+    int64_t total_ms = call->request->total_ms;
+    int64_t wait_ms = total_ms > 0 && total_ms < KEYS_WAIT_MS ? total_ms : KEYS_WAIT_MS;
+    KeysState state = credentials_look(c->credentials, since_ms, wait_ms, keys, e);
 
     call->keyless_ms = state == KEYS_AWAITED ? since_ms : 0;
     return state == KEYS_HERE;
@@ -312,30 +314,32 @@ end_call(Client *c, ClientCall *call, bool ok)
     (void)wrote; /* it is full only if it is readable */
 }
 
-static void
+/* True: it waits for keys until it is due. False: it flies, or has ended and is its owner's again.
+ */
+static bool
 start_try(Client *c, ClientCall *call)
 {
     err_clear(&call->why);
     call->begun_ms = time_now_ms();
     client_answer_free(call->answer);
-    call->answer->tries++;
     if (!write_try(c, call, &call->why)) {
         if (call->keyless_ms) {
-            call->answer->tries--;
             call->due_ms = call->begun_ms + KEYS_LOOK_MS;
             call->stands = CALL_WAITS;
-            return;
+            return true;
         }
         wrap(&call->why, "%s", call->request->operation);
         end_call(c, call, false);
-        return;
+        return false;
     }
+    call->answer->tries++;
     if (!(call->job =
                 http_pool_begin(c->pool, &call->http, &call->answer->http, call, &call->why))) {
         end_call(c, call, false);
-        return;
+        return false;
     }
     call->stands = CALL_FLIES;
+    return false;
 }
 
 /* Between nothing and the bound, so that many who were refused at once do not come back at once. */
@@ -566,9 +570,7 @@ look_at_calls(Client *c)
             call->job = NULL;
             end_call(c, call, false);
         } else if (call->stands != CALL_FLIES) {
-            if (call->due_ms <= now_ms)
-                start_try(c, call);
-            else if (call->due_ms - now_ms < wait_ms)
+            if ((call->due_ms > now_ms || start_try(c, call)) && call->due_ms - now_ms < wait_ms)
                 wait_ms = call->due_ms - now_ms;
         }
     }

@@ -130,20 +130,28 @@ spec_here(void)
 }
 
 static bool
-ask(const char *const *answers, const S3Request *request, S3Answer *answer, Err *e)
+ask_as(const S3Spec *spec, const char *const *answers, const S3Request *request, S3Answer *answer,
+    Err *e)
 {
-    S3Spec spec = spec_here();
     Client *client;
     bool ok;
 
     script = answers;
-    assert_ok(client = client_open(&spec, e), e);
+    assert_ok(client = client_open(spec, e), e);
     assert_int_equal(pthread_create(&server, NULL, serve, NULL), 0);
     ok = client_call(client, request, answer, NULL, e);
     client_close(client);
     shutdown(listener, SHUT_RDWR); /* a script that was not used up ends here */
     pthread_join(server, NULL);
     return ok;
+}
+
+static bool
+ask(const char *const *answers, const S3Request *request, S3Answer *answer, Err *e)
+{
+    S3Spec spec = spec_here();
+
+    return ask_as(&spec, answers, request, answer, e);
 }
 
 static const S3Request get = {.operation = "GetObject", .method = "GET", .key = "k"};
@@ -284,6 +292,53 @@ test_a_cancel_does_not_wait(void **state)
     pthread_join(server, NULL);
 }
 
+/* Who hands out keys may be away for a while; who says no is believed at once. */
+static void
+test_keys_are_waited_for(void **state)
+{
+    static const char no[] = "HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n",
+                      away[] = "HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n",
+                      keys[] = "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"
+                               "{\"AccessKeyId\":\"LATER\",\"SecretAccessKey\":\"s\","
+                               "\"Token\":\"t\",\"Expiration\":\"2099-01-01T00:00:00Z\"}";
+    const char *later[] = {away, away, away, away, keys, OK, NULL}, *never[] = {no, no, NULL};
+    S3Spec spec = spec_here();
+    S3Request hurried = get;
+    int64_t began_ms = time_now_ms();
+    char uri[96];
+    S3Answer answer;
+    Err e = {0};
+
+    (void)state;
+    snprintf(uri, sizeof uri, "%s/keys", endpoint);
+    spec.access_key = spec.secret_key = "";
+    spec.container_full_uri = uri;
+    assert_ok(ask_as(&spec, later, &get, &answer, &e), &e);
+    assert_int_equal(asked, 6);
+    assert_int_equal(answer.tries, 1);
+    assert_non_null(strstr(head[5], "Credential=LATER/"));
+    assert_true(time_now_ms() - began_ms < 8000); /* it looks again, at once when they are there */
+    client_answer_free(&answer);
+    tear_down(NULL);
+
+    set_up(NULL);
+    snprintf(uri, sizeof uri, "%s/keys", endpoint);
+    assert_fails(ask_as(&spec, never, &get, &answer, &e), ERR_STORAGE_DENIED, &e);
+    assert_int_equal(asked, 1);
+    assert_int_equal(answer.tries, 0);
+    client_answer_free(&answer);
+    tear_down(NULL);
+
+    set_up(NULL);
+    snprintf(uri, sizeof uri, "%s/keys", endpoint);
+    hurried.total_ms = 500;
+    later[1] = SILENT;
+    began_ms = time_now_ms();
+    assert_fails(ask_as(&spec, later, &hurried, &answer, &e), ERR_STORAGE_UNAVAILABLE, &e);
+    assert_true(time_now_ms() - began_ms < 5000);
+    client_answer_free(&answer);
+}
+
 /* A store that nobody answers for is given up when the caller's time is over, tries or not. */
 static void
 test_total_time(void **state)
@@ -347,6 +402,7 @@ main(void)
         EACH(test_learns_region_and_clock),
         EACH(test_a_cancel_does_not_wait),
         EACH(test_total_time),
+        EACH(test_keys_are_waited_for),
         EACH(test_many_at_once),
     };
 
