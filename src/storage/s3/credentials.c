@@ -31,6 +31,7 @@ enum {
     APART_MS = 1000,              /* between two questions, whatever happens */
     APART_NONE_MAX_MS = 5 * 1000, /* while there are no good ones */
     TRIES_LEFT = 30,              /* to their end, of keys that could not be renewed */
+    KEEP_MS = 60 * 1000,          /* the wall clock is looked at so often: it may jump */
     STACK_BYTES = 512 << 10,
 };
 
@@ -48,7 +49,7 @@ struct Credentials {
     pthread_cond_t news;
     pthread_t thread;
     bool has_thread, is_asking;
-    unsigned long answers;                  /* that came, good or bad */
+    bool is_kept;                           /* the thread stays, and asks when it is time */
     unsigned failures;                      /* since the last good one */
     Err error;                              /* of the last one, if it was bad */
     int64_t asked_ms, answered_ms, next_ms; /* monotonic: the last question, the last answer, good
@@ -310,17 +311,63 @@ settle(Credentials *c, const S3Keys *keys, const Err *error)
     pthread_cond_broadcast(&c->news);
 }
 
+/* With the lock: it is as good as asked. */
+static void
+note_question(Credentials *c)
+{
+    c->is_asking = true;
+    c->asked_ms = time_now_ms();
+}
+
 static bool
 goes_on(void *with)
 {
     return !atomic_load(&((Credentials *)with)->ends);
 }
 
-/* The settings are looked at anew, because files may say something else by now. */
-static void *
-ask(void *with)
+/* With the lock: until there is news, or this time (time_now_ms). */
+static void
+wait_for_news(Credentials *c, int64_t until_ms)
 {
-    Credentials *c = with;
+    int64_t wait_ms = until_ms - time_now_ms();
+    struct timespec until;
+
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    if (wait_ms > 0) {
+        until.tv_sec += (time_t)(wait_ms / 1000);
+        until.tv_nsec += (long)(wait_ms % 1000) * 1000000;
+        if (until.tv_nsec >= 1000000000) {
+            until.tv_sec++;
+            until.tv_nsec -= 1000000000;
+        }
+    }
+    (void)pthread_cond_timedwait(&c->news, &c->lock, &until);
+}
+
+/* With the lock. False: nobody wants to be kept in keys any more, or these have no end. */
+static bool
+waits_until_due(Credentials *c)
+{
+    while (c->is_kept && !c->is_asking && goes_on(c)) {
+        int64_t now_ms = time_now_ms(), wait_ms = c->next_ms - now_ms;
+
+        if (are_good(c) && c->renew_wall_s == 0)
+            return c->is_kept = false;
+        if (!are_due(c) && wait_ms < (c->renew_wall_s - wall_s()) * 1000)
+            wait_ms = (c->renew_wall_s - wall_s()) * 1000;
+        if (wait_ms > 0)
+            wait_for_news(c, now_ms + at_most(wait_ms, KEEP_MS));
+        else
+            note_question(c);
+    }
+    return c->is_asking && goes_on(c);
+}
+
+/* The settings are looked at anew, because files may say something else by now. Comes back with the
+ * lock. */
+static void
+ask_once(Credentials *c)
+{
     Err e = {0};
     struct {
         Plan plan;
@@ -332,8 +379,20 @@ ask(void *with)
 
     pthread_mutex_lock(&c->lock);
     settle(c, ok ? &memory->keys : NULL, &e);
-    pthread_mutex_unlock(&c->lock);
     secret_free(memory, sizeof *memory);
+}
+
+static void *
+ask(void *with)
+{
+    Credentials *c = with;
+    bool again;
+
+    do {
+        ask_once(c);
+        again = waits_until_due(c);
+        pthread_mutex_unlock(&c->lock);
+    } while (again);
     return NULL;
 }
 
@@ -345,15 +404,18 @@ start_asking(Credentials *c)
     sigset_t every, before;
     int error;
 
-    /* The last one has said its word and ends. */
+    note_question(c);
+    if (c->has_thread && c->is_kept) {
+        pthread_cond_broadcast(&c->news);
+        return;
+    }
+    /* The last one has said its word, and ends without another look at the lock. */
     if (c->has_thread)
         pthread_join(c->thread, NULL);
     sigfillset(&every);
     pthread_sigmask(SIG_SETMASK, &every, &before);
     pthread_attr_init(&attributes);
     pthread_attr_setstacksize(&attributes, STACK_BYTES);
-    c->is_asking = true;
-    c->asked_ms = time_now_ms();
     error = pthread_create(&c->thread, &attributes, ask, c);
     pthread_attr_destroy(&attributes);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
@@ -476,31 +538,15 @@ credentials_close(Credentials *c)
     pthread_mutex_unlock(&all_lock);
     if (!is_last)
         return;
+    pthread_mutex_lock(&c->lock);
     atomic_store(&c->ends, true);
+    pthread_cond_broadcast(&c->news);
+    pthread_mutex_unlock(&c->lock);
     if (c->has_thread)
         pthread_join(c->thread, NULL);
     pthread_cond_destroy(&c->news);
     pthread_mutex_destroy(&c->lock);
     secret_free(c, c->bytes);
-}
-
-/* With the lock: until there is news, or this time (time_now_ms). */
-static void
-wait_for_news(Credentials *c, int64_t until_ms)
-{
-    int64_t wait_ms = until_ms - time_now_ms();
-    struct timespec until;
-
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    if (wait_ms > 0) {
-        until.tv_sec += (time_t)(wait_ms / 1000);
-        until.tv_nsec += (long)(wait_ms % 1000) * 1000000;
-        if (until.tv_nsec >= 1000000000) {
-            until.tv_sec++;
-            until.tv_nsec -= 1000000000;
-        }
-    }
-    (void)pthread_cond_timedwait(&c->news, &c->lock, &until);
 }
 
 /* With the lock. Who says no is believed; who cannot be reached is asked again while there is time.
@@ -554,6 +600,18 @@ credentials_get(Credentials *c, int64_t wait_ms, S3Keys *keys, Err *e)
         *keys = c->keys;
     pthread_mutex_unlock(&c->lock);
     return state == KEYS_HERE;
+}
+
+void
+credentials_keep(Credentials *c)
+{
+    pthread_mutex_lock(&c->lock);
+    if (!c->is_kept && !c->is_fixed && !(are_good(c) && c->renew_wall_s == 0)) {
+        if (!c->is_asking)
+            start_asking(c);
+        c->is_kept = true;
+    }
+    pthread_mutex_unlock(&c->lock);
 }
 
 void

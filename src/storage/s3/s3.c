@@ -70,6 +70,15 @@ link_begin_s(int64_t now_s, int64_t ends_s)
     return ends_s - begin_s > LINK_LIFE_S_MAX ? ends_s - LINK_LIFE_S_MAX : begin_s;
 }
 
+/* When a link ends that these keys sign. Where there is no time for the margin, it is theirs. */
+static int64_t
+link_end_s(const S3Keys *keys, int64_t wall_s)
+{
+    int64_t careful_s = keys->ends_wall_s - KEYS_MARGIN_S;
+
+    return careful_s > wall_s ? careful_s : keys->ends_wall_s;
+}
+
 static bool
 sign_with(S3Storage *s, const SignRequest *unsigned_request, const SignSpec *spec,
     const S3Keys *keys, Buf *to, int64_t *expires_wall_s, Err *e)
@@ -80,12 +89,10 @@ sign_with(S3Storage *s, const SignRequest *unsigned_request, const SignSpec *spe
 
     r.now_wall_s = link_begin_s(now_s, ends_s);
     *expires_wall_s = spec->expires_wall_s;
-    if (keys->ends_wall_s > 0 && keys->ends_wall_s - KEYS_MARGIN_S < *expires_wall_s)
-        *expires_wall_s = keys->ends_wall_s - KEYS_MARGIN_S;
-    if (spec->expires_wall_s <= wall_s)
-        return fail(e, INTERNAL, "a link that has ended");
+    if (keys->ends_wall_s > 0 && link_end_s(keys, wall_s) < *expires_wall_s)
+        *expires_wall_s = link_end_s(keys, wall_s);
     if (*expires_wall_s <= wall_s)
-        return fail(e, STORAGE_UNAVAILABLE, "the credentials end within %d s", KEYS_MARGIN_S);
+        return fail(e, INTERNAL, "a link that has ended");
     return sign_link(&r, keys, ends_s - r.now_wall_s, &s->link_key, to, e);
 }
 
@@ -669,8 +676,6 @@ s3_open(const StorageSpec *spec, Err *e)
 {
     Arena *arena = arena_new(ARENA_BYTES);
     S3Storage *s = arena ? arena_alloc(arena, sizeof *s, e) : NULL;
-    S3Keys keys = {0};
-    Err later = {0};
     Site links;
 
     if (!s) {
@@ -685,10 +690,9 @@ s3_open(const StorageSpec *spec, Err *e)
         s3_close(&s->base);
         return NULL;
     }
-    /* Whoever has to be asked for keys is asked now, so that nobody waits for them later. */
+    /* Whoever has to be asked for keys is asked now, and in time, so that nobody waits for them. */
     if (!s->spec.anonymous)
-        (void)!credentials_get(client_credentials(s->client), 0, &keys, &later);
-    explicit_bzero(&keys, sizeof keys);
+        credentials_keep(client_credentials(s->client));
     return &s->base;
 }
 

@@ -155,6 +155,10 @@ typedef enum { KEYS_HERE, KEYS_AWAITED, KEYS_FAILED } KeysState;
 KeysState credentials_look(
     Credentials *c, int64_t since_ms, int64_t wait_ms, S3Keys *keys, Err *e) MUST_CHECK;
 
+/* From now on what has an end is renewed before it, whether somebody asks or not: for those who
+ * cannot wait. */
+void credentials_keep(Credentials *c);
+
 /* The store says that these have ended: the next credentials_get asks the source again, at most
  * once a second, unless there are others already. */
 void credentials_ended(Credentials *c, const char *access_key);

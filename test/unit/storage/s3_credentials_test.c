@@ -1036,6 +1036,44 @@ test_nobody_waits(void **state)
     credentials_close(c);
 }
 
+/* Kept in keys: they are renewed although nobody asks, so that whoever cannot wait has some. */
+static void
+test_kept(void **state)
+{
+    Credentials *c = open_short(3, 100);
+    int64_t begun_ms = time_now_ms();
+
+    (void)state;
+    credentials_keep(c);
+    credentials_keep(c);
+    await_asked(4);
+    assert_true(time_now_ms() - begun_ms > 3 * 1000); /* when a third is left of each */
+    assert_true(has_key(c, "ASIA2"));                 /* the fourth is on its way */
+    begun_ms = time_now_ms();
+    credentials_close(c);
+    assert_true(time_now_ms() - begun_ms < 1000);
+}
+
+/* Refused keys are not for anybody, and whoever waits for better ones has them soon. */
+static void
+test_kept_and_refused(void **state)
+{
+    Credentials *c = open_short(3600, 0);
+    S3Keys keys;
+    Err e = {0};
+
+    (void)state;
+    assert_ok(credentials_get(c, SOON_MS, &keys, &e), &e);
+    credentials_keep(c);
+    await_asked(2);
+    assert_ok(credentials_get(c, SOON_MS, &keys, &e), &e);
+    credentials_ended(c, "ASIA0");
+    credentials_ended(c, "ASIA1");
+    assert_ok(credentials_get(c, SOON_MS, &keys, &e), &e);
+    assert_string_equal(keys.access_key, "ASIA2");
+    credentials_close(c);
+}
+
 /* While the source says no, the old ones are used to their end; then it is said why. */
 static void
 test_to_their_end(void **state)
@@ -1233,6 +1271,8 @@ main(void)
         TEST(test_no_process),
         TEST(test_one_is_sent),
         TEST(test_nobody_waits),
+        TEST(test_kept),
+        TEST(test_kept_and_refused),
         TEST(test_to_their_end),
         TEST(test_waits_for_the_absent),
         TEST(test_stale),
