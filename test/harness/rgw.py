@@ -64,6 +64,9 @@ mon data avail crit = 1
 osd objectstore = memstore
 memstore device bytes = {memory_bytes}
 osd crush chooseleaf type = 0
+# It stands in the map from the beginning; telling the monitor where it is would be a race for the cluster's name.
+osd crush update on start = false
+osd class update on start = false
 osd pool default size = 1
 osd pool default min size = 1
 osd pool default pg num = 1
@@ -190,7 +193,11 @@ class Rgw(Server):
         return self.daemons[name]
 
     def _run(self, name, *words):
-        done = subprocess.run([self.program(name), *words], capture_output=True, text=True, timeout=START_SECONDS, **self._how())
+        try:
+            done = subprocess.run([self.program(name), *words], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                                  timeout=START_SECONDS, **self._how())
+        except subprocess.TimeoutExpired:
+            raise RuntimeError(f"{name} did not end within {START_SECONDS} s\n{self.tail(100)}") from None
         if done.returncode != 0:
             raise RuntimeError(f"{name} ended with {done.returncode}: {(done.stdout + done.stderr)[-2000:]}\n{self.tail()}")
         return done.stdout
