@@ -10,6 +10,7 @@ CLANG_TIDY ?= clang-tidy-14
 O := build/$(BUILD)$(if $(filter clang%,$(notdir $(CC))),$(if $(filter fuzz,$(BUILD)),,-clang))
 SECONDS ?= 60
 ROUNDS ?= 200
+EXPORTS ?= 300
 
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wpointer-arith -Wformat=2 -Wundef -Wvla \
             -Wstrict-prototypes -Wmissing-prototypes -Wwrite-strings -Wcast-qual -Wno-missing-field-initializers
@@ -164,8 +165,8 @@ unit: $(UNITS)
 endif
 story: all ## the whole service, over the wire (STORY=test/story/test_seed.py for one)
 	@bash tools/story.sh $(STORY)
-chaos: all ## kill -9 at random moments, ROUNDS=200
-	@ROUNDS=$(ROUNDS) bash tools/story.sh test/chaos
+chaos: all ## kill -9 at random moments, ROUNDS=200; a store behind a bad link, EXPORTS=300
+	@ROUNDS=$(ROUNDS) EXPORTS=$(EXPORTS) bash tools/story.sh test/chaos
 fuzzers: $(FUZZERS)
 replay: ## the kept corpus through every fuzz target, once
 	@$(MAKE) --no-print-directory BUILD=fuzz fuzzers

@@ -60,7 +60,7 @@ counted replay make --no-print-directory replay
 step docs make --no-print-directory docs-check
 counted story bash tools/story.sh
 ROWFERRY_PROGRAM=$PWD/build/asan/rowferry counted story-asan bash tools/story.sh -m asan test/story
-ROUNDS=20 counted chaos bash tools/story.sh test/chaos
+ROUNDS=20 EXPORTS=30 counted chaos bash tools/story.sh test/chaos
 
 if [ "${CI:-}" = true ] && [ "$skipped" -gt 0 ]; then
     echo "test: a skipped test fails in CI"

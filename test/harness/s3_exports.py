@@ -1,0 +1,76 @@
+"""Exports into real S3 servers, most of them by a proxy with moods: services that have one, and what is left there."""
+
+import database
+import processes
+import s3_moods
+
+PART = 5 << 20  # the smallest part that is no last one
+ROW = 1000  # about so wide is a row of `wide`
+MIDDLE = {"rows": 11000}  # three parts
+SMALL = {"rows": 100}  # one PUT
+
+# One attempt: whatever happens inside a request's tries costs none.
+ONCE = ("--max-attempts", "1")
+PATIENT = ("--max-attempts", "10", "--retry-delays", "50ms")
+
+SETTINGS = {"ROWFERRY_S3_PART": "5MiB", "ROWFERRY_S3_IDLE_TIMEOUT": "2s"}
+
+
+class Line:
+    """A server, the proxy before it, and a maker of services that know only the proxy."""
+
+    def __init__(self, server, make_service):
+        self.server, self.make_service = server, make_service
+        self.proxy = s3_moods.proxy(server.endpoint)
+
+    def service(self, *options, environment=None, endpoint=None, types=("wide",), **more):
+        return self.make_service(*options, types=list(types), **more, environment={
+            **self.server.service(endpoint or self.proxy.url), **SETTINGS, **(environment or {})})
+
+    def calm(self):
+        """No moods, and nothing remembered of what was."""
+        self.proxy.script()
+
+    def close(self):
+        self.proxy.close()
+
+
+def request(service, params=None, **members):
+    return service.request("wide", params=params or MIDDLE, **members)
+
+
+def read(server, key):
+    """The object as boto3 reads it, past every proxy."""
+    return server.client().get_object(Bucket=server.bucket, Key=key)["Body"].read()
+
+
+def is_whole(server, done, params=None):
+    """What the API says of the file is so, and the file is what its rows are."""
+    content = database.wide_csv(**(params or MIDDLE))
+    digest = database.sha256(content)
+    assert (done["file_size"], done["checksum"]["sha256"]) == (len(content), digest), done
+    assert database.sha256(read(server, done["key"])) == digest, f"{done['key']} is another file"
+
+
+def keys_of(server, user):
+    """Keys of everything that this user can see."""
+    return sorted(server.objects(f"exports/{user}/"))
+
+
+def await_clean(server, seconds=5):
+    processes.until(lambda: not server.unfinished(), seconds, lambda: f"unfinished uploads: {server.unfinished()}")
+
+
+def sweep(service):
+    """A sweep that is due at once: the last one was missed."""
+    assert service.stop() == 0
+    if "--cleanup-schedule" not in service.options:
+        service.options += ["--cleanup-schedule", "* * * * *"]
+    service.start()
+    return service.await_line("cleanup.done", 30)
+
+
+def causes(service, task):
+    """What the operator reads: the log's lines about ends of this task's attempts."""
+    return [line for line in service.lines() if line.get("task_id") == task
+            and line["event"] in ("export.failed", "export.retried")]
