@@ -99,7 +99,7 @@ def s3(request):
     return request.getfixturevalue(request.param)
 
 
-@pytest.fixture(params=s3_servers.SERVERS, ids=lambda kind: kind.name)
+@pytest.fixture(scope="module", params=s3_servers.SERVERS, ids=lambda kind: kind.name)
 def s3_kind(request):
     """The class of each of the two in turn, for stories that start and stop one of their own."""
     return request.param
