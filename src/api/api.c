@@ -294,6 +294,8 @@ api_run(const Config *config, const Kinds *kinds, const ConfigArgs *args)
         log_event(LOG_INFO, "role.started", log_text("url", server_url(p.api.server)),
             log_number("types", (int64_t)p.first.types->types));
         warn_of_address(config);
+        /* A look teaches a storage what its links need to know: the bucket's region, the clock. */
+        readiness_look(p.api.readiness);
         if (server_run(p.api.server, &e))
             status = 0;
         else

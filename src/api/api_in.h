@@ -101,6 +101,10 @@ bool file_show(Call *call, Err *e);     /* on an asker's thread */
 Readiness *readiness_new(Api *api, Err *e) MUST_CHECK;
 void readiness_free(Readiness *r);
 
+/* Has the queue and the storage looked at, unless that is being done already; waits for nothing.
+ * The loop's thread. */
+void readiness_look(Readiness *r);
+
 /* The eventfd that tells the loop of results; to be watched with readiness_told. */
 int readiness_fd(const Readiness *r);
 void readiness_told(void *api);

@@ -219,8 +219,8 @@ begin_check(Readiness *r, Check *check)
     return begins;
 }
 
-static void
-begin_checks(Readiness *r)
+void
+readiness_look(Readiness *r)
 {
     Err e = {0};
 
@@ -310,7 +310,7 @@ health_ready(Call *call, Err *e)
     *until_ms = time_now_ms() + READY_WAIT_MS;
     call->own = until_ms;
     call->why = RESUME_WOKEN;
-    begin_checks(call->api->readiness);
+    readiness_look(call->api->readiness);
     return look_at_readiness(call, e);
 }
 

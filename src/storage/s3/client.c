@@ -43,17 +43,14 @@ enum {
     BUDGET_MAX = 500,
     BUDGET_RETRY = 5,
     BUDGET_TIMEOUT = 10,
-    CLOCK_SAMPLES = 5,
     CLOCK_TOOK_MS = 2000,
-    CLOCK_OFF_S = 30,
-    CLOCK_WARN_S = 60,
-    CLOCK_WARN_MS = 3600 * 1000,
 };
 
 struct Client {
     Arena *arena; /* holds this */
     S3Spec spec;  /* with what the profile says */
     Credentials *credentials;
+    Learnt *learnt;
     int ended_fd; /* eventfd: some call has ended */
 
     pthread_mutex_t lock;
@@ -61,58 +58,12 @@ struct Client {
     pthread_t thread;
     bool runs, stops; /* the thread */
     ClientCall *call; /* all that have not ended */
-    Site site;        /* with the region learnt */
-    int64_t clock_off_s[CLOCK_SAMPLES];
-    unsigned clock_samples;
     HttpPool *pool;
 
     /* The thread's own. */
     SigningKey kept;
     int budget;
-    int64_t clock_warned_ms; /* 0: never */
 };
-
-/* --- the store's clock (s3.md 13) --- */
-
-/* The median of what the last answers said; small differences are the network's. */
-static int64_t
-clock_offset_s(const Client *c)
-{
-    int64_t sorted[CLOCK_SAMPLES], median;
-    unsigned n = c->clock_samples < CLOCK_SAMPLES ? c->clock_samples : CLOCK_SAMPLES;
-
-    if (n == 0)
-        return 0;
-    for (unsigned i = 0; i < n; i++) {
-        unsigned at = i;
-
-        for (; at > 0 && sorted[at - 1] > c->clock_off_s[i]; at--)
-            sorted[at] = sorted[at - 1];
-        sorted[at] = c->clock_off_s[i];
-    }
-    median = sorted[n / 2];
-    return median > CLOCK_OFF_S || median < -CLOCK_OFF_S ? median : 0;
-}
-
-static void
-clock_note(Client *c, int64_t offset_s, bool alone)
-{
-    int64_t now_ms = time_now_ms();
-
-    pthread_mutex_lock(&c->lock);
-    if (alone)
-        c->clock_samples = 0;
-    c->clock_off_s[c->clock_samples++ % CLOCK_SAMPLES] = offset_s;
-    if (c->clock_samples == 2 * CLOCK_SAMPLES) /* never overflows */
-        c->clock_samples = CLOCK_SAMPLES;
-    pthread_mutex_unlock(&c->lock);
-    if ((offset_s > CLOCK_WARN_S || offset_s < -CLOCK_WARN_S) &&
-        (c->clock_warned_ms == 0 || now_ms - c->clock_warned_ms > CLOCK_WARN_MS)) {
-        c->clock_warned_ms = now_ms;
-        log_event(LOG_WARNING, "storage.clock", log_number("offset_s", offset_s),
-            log_text("fix", "set both clocks by NTP"));
-    }
-}
 
 /* What the answer says of the time, against ours. */
 static bool
@@ -131,18 +82,6 @@ clock_of(const S3Answer *answer, int64_t *offset_s)
 }
 
 /* --- one try --- */
-
-/* Copies under the lock: the region may be learnt by another call meanwhile. */
-static Site
-site_of(Client *c)
-{
-    Site site;
-
-    pthread_mutex_lock(&c->lock);
-    site = c->site;
-    pthread_mutex_unlock(&c->lock);
-    return site;
-}
 
 static bool
 hash_payload(const Client *c, const Site *site, ClientCall *call, Err *e)
@@ -258,7 +197,7 @@ static bool
 write_try(Client *c, ClientCall *call, Err *e)
 {
     const S3Request *r = call->request;
-    Site site = site_of(c);
+    Site site = learnt_site(c->learnt);
     Buf path = buf_new(URL_BYTES);
     bool ok;
 
@@ -266,6 +205,7 @@ write_try(Client *c, ClientCall *call, Err *e)
     if (call->headers.bytes > 0)
         explicit_bzero(call->headers.data, call->headers.bytes);
     buf_clear(&call->headers);
+    (void)text_copy(call->region, sizeof call->region, site.region);
     site_path(&site, r->key, &path);
     buf_printf(&call->url, "%s://%s%s", site.is_secure ? "https" : "http", site.host, path.data);
     if (r->queries > 0)
@@ -386,7 +326,7 @@ wait_then_try(ClientCall *call, int64_t wait_ms)
         log_number("try", call->answer->tries), log_number("status", call->answer->status),
         log_text("code", *error->code ? error->code : NULL),
         log_text("store_request_id", *error->request_id ? error->request_id : NULL),
-        log_text("reason", call->answer->status == 0 ? err_root(&call->why) : NULL),
+        log_text("reason", call->answer->error.code[0] ? NULL : err_root(&call->why)),
         log_number("wait_ms", wait_ms));
     call->due_ms = time_now_ms() + wait_ms;
     call->stands = CALL_WAITS;
@@ -398,7 +338,6 @@ move(Client *c, ClientCall *call)
 {
     char region[S3_REGION_BYTES];
     const S3Error *error = &call->answer->error;
-    Site before = site_of(c);
     bool moved;
 
     if (!http_header(&call->answer->http, "x-amz-bucket-region", region, sizeof region))
@@ -407,14 +346,7 @@ move(Client *c, ClientCall *call)
         call->asks_region = true;
         return true;
     }
-    if (!region[0] || strcmp(region, before.region) == 0)
-        return false;
-    pthread_mutex_lock(&c->lock);
-    moved = site_move(&c->site, region);
-    pthread_mutex_unlock(&c->lock);
-    if (moved)
-        log_event(LOG_WARNING, "storage.region", log_text("configured", before.region),
-            log_text("region", region), log_text("fix", "set S3_REGION to it"));
+    moved = learnt_move(c->learnt, call->region, region);
     call->asks_region = false;
     call->has_moved = true;
     return moved;
@@ -437,7 +369,7 @@ mend(Client *c, ClientCall *call)
     case S3_CLOCK:
         if (call->has_set_clock || !clock_of(call->answer, &offset_s))
             return false;
-        clock_note(c, offset_s, true);
+        learnt_note_clock(c->learnt, offset_s, true);
         return call->has_set_clock = true;
     case S3_ELSEWHERE:
         return !call->has_moved && move(c, call);
@@ -459,6 +391,7 @@ read_answer(ClientCall *call, bool ok)
     S3Answer *a = call->answer;
     bool conditional = false;
     S3Outcome outcome;
+    Err why = {0};
 
     for (size_t i = 0; i < call->request->headers; i++)
         conditional = conditional ||
@@ -482,13 +415,18 @@ read_answer(ClientCall *call, bool ok)
     if (a->class == S3_REFUSED && call->keys_end_wall_s > 0 &&
         call->keys_end_wall_s <= time_wall_us() / 1000000 + 1)
         a->class = S3_STALE;
-    if (a->status != 0 && a->class != S3_GOOD) {
+    if (a->class == S3_GOOD && call->request->is_whole && !call->asks_region &&
+        !call->request->is_whole(&a->http, &why)) {
+        a->class = S3_TRANSIENT;
+        err_clear(&call->why);
+        fail_code(&call->why, ERR_STORAGE_UNAVAILABLE, "%s: %s", call->request->operation,
+            err_root(&why));
+    } else if (a->status != 0 && a->class != S3_GOOD) {
         err_clear(&call->why);
         fault_fail(a->class, &outcome, call->request->operation, &call->why);
     } else if (a->status == 0) {
         /* The transport's own words; for the queue it is one thing. */
-        Err why = call->why;
-
+        why = call->why;
         a->cause = why.code;
         err_clear(&call->why);
         fail_code(&call->why,
@@ -509,7 +447,7 @@ judge(Client *c, ClientCall *call, bool ok)
     call->job = NULL;
     read_answer(call, ok);
     if (a->status != 0 && a->class != S3_CLOCK && took_ms < CLOCK_TOOK_MS && clock_of(a, &offset_s))
-        clock_note(c, offset_s, false);
+        learnt_note_clock(c->learnt, offset_s, false);
     if (call->asks_region) {
         /* Whatever it was: the next try is the one that was asked for. */
         (void)move(c, call);
@@ -638,6 +576,7 @@ client_open(const S3Spec *spec, Err *e)
 {
     Arena *arena = arena_new(CLIENT_BYTES_MAX);
     Client *c = arena ? arena_alloc(arena, sizeof *c, e) : NULL;
+    Site site;
 
     if (!c) {
         arena_free(arena);
@@ -650,7 +589,8 @@ client_open(const S3Spec *spec, Err *e)
     if (!spec->anonymous && !(c->credentials = credentials_open(spec, e)))
         goto bad;
     c->spec = credentials_complete(c->credentials, spec);
-    if (!site_make(&c->spec, c->spec.region, false, &c->site, e))
+    if (!site_make(&c->spec, c->spec.region, false, &site, e) ||
+        !(c->learnt = learnt_open(&site, e)))
         goto bad;
     if ((c->ended_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) >= 0)
         return c;
@@ -676,6 +616,7 @@ client_close(Client *c)
     }
     http_pool_free(c->pool);
     credentials_close(c->credentials);
+    learnt_close(c->learnt);
     if (c->ended_fd >= 0)
         close(c->ended_fd);
     pthread_mutex_destroy(&c->lock);
@@ -699,18 +640,13 @@ client_credentials(Client *c)
 Site
 client_site(Client *c)
 {
-    return site_of(c);
+    return learnt_site(c->learnt);
 }
 
 int64_t
 client_now_wall_s(Client *c)
 {
-    int64_t offset_s;
-
-    pthread_mutex_lock(&c->lock);
-    offset_s = clock_offset_s(c);
-    pthread_mutex_unlock(&c->lock);
-    return time_wall_us() / 1000000 + offset_s;
+    return time_wall_us() / 1000000 + learnt_clock_off_s(c->learnt);
 }
 
 /* --- its calls --- */

@@ -155,12 +155,20 @@ multipart_is_conditional(const S3Storage *s)
 /* --- parts --- */
 
 static bool
-read_etag(Multipart *m, const Buffer *b, Err *e)
+has_etag(const HttpAnswer *answer, Err *why)
 {
     char etag[S3_ETAG_BYTES];
 
-    if (!http_header(&b->answer.http, "ETag", etag, sizeof etag) || !etag[0])
-        return fail(e, STORAGE_UNAVAILABLE, "the store took part %u and gave no ETag", b->number);
+    return (http_header(answer, "ETag", etag, sizeof etag) && etag[0]) ||
+           fail(why, STORAGE_UNAVAILABLE, "the answer has no ETag");
+}
+
+static bool
+read_etag(Multipart *m, const Buffer *b, Err *e)
+{
+    char etag[S3_ETAG_BYTES] = "";
+
+    (void)http_header(&b->answer.http, "ETag", etag, sizeof etag);
     if (b->md5_text[0] && strlen(etag) == 34) {
         uint8_t told[16], sum[16];
         char digits[33];
@@ -195,6 +203,9 @@ land(Multipart *m, Buffer *b, Err *e)
 {
     bool ok = b->call.ok ? read_etag(m, b, e) : (*e = b->call.why, false);
 
+    /* Somebody has ended the upload: the next run begins another. */
+    if (!b->call.ok && b->answer.class == S3_GONE)
+        e->code = ERR_STORAGE_UNAVAILABLE;
     steer(m, b->call.was_throttled);
     client_answer_free(&b->answer);
     b->call.stands = CALL_NONE;
@@ -271,6 +282,7 @@ send_part(Multipart *m, Buffer *b, Err *e)
         .header = b->header,
         .body = b->data,
         .body_bytes = b->bytes,
+        .is_whole = has_etag,
     };
     b->md5_text[0] = '\0';
     if (strcmp(spec->etag, "md5") == 0) {
@@ -332,6 +344,14 @@ abort_others(S3Storage *s, const char *key, const char *keep, Watch *watch, Err 
 }
 
 static bool
+has_upload(const HttpAnswer *answer, Err *why)
+{
+    char upload[S3_UPLOAD_BYTES];
+
+    return answer_created(answer->body.data, answer->body.bytes, upload, why);
+}
+
+static bool
 begin_upload(Multipart *m, Err *e)
 {
     S3Pair header[HEADERS_MAX];
@@ -344,6 +364,7 @@ begin_upload(Multipart *m, Err *e)
         .queries = 1,
         .header = header,
         .headers = object_headers(m, header),
+        .is_whole = has_upload,
     };
     S3Answer answer;
     Err ignored = {0};
@@ -697,6 +718,7 @@ multipart_put(Sink *object, bool conditional, S3Answer *answer, Err *e)
         .headers = object_headers(m, header),
         .body = m->filling->data,
         .body_bytes = m->filling->bytes,
+        .is_whole = has_etag,
     };
 
     *answer = (S3Answer){0};

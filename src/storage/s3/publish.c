@@ -119,12 +119,20 @@ put_part(Buf *body, size_t number, const json_t *etag, const Sealed *sealed)
 }
 
 static bool
+has_completed(const HttpAnswer *answer, Err *why)
+{
+    char etag[S3_ETAG_BYTES];
+
+    return answer_completed(answer->body.data, answer->body.bytes, etag, why);
+}
+
+static bool
 complete(
     S3Storage *s, const Sealed *sealed, bool conditional, Watch *watch, S3Answer *answer, Err *e)
 {
     Buf body = buf_new(json_array_size(sealed->parts) * PART_LINE_BYTES + (4 << 10));
     const S3Pair query[] = {{"uploadId", sealed->upload}};
-    char size[24], etag[S3_ETAG_BYTES];
+    char size[24];
     S3Pair header[4];
     S3Request request = {
         .operation = "CompleteMultipartUpload",
@@ -135,6 +143,7 @@ complete(
         .header = header,
         .timeout_ms = COMPLETE_MS,
         .reads_error = true,
+        .is_whole = has_completed, /* a 200 is not yet a yes (s3.md 8.4) */
         .is_slow = true,
     };
     size_t at;
@@ -157,11 +166,6 @@ complete(
     request.body_bytes = body.bytes;
     *answer = (S3Answer){0};
     ok = buf_is_good(&body, e) && client_call(s->client, &request, answer, watch, e);
-    /* A 200 is not yet a yes (s3.md 8.4). */
-    if (ok && !answer_completed(answer->http.body.data, answer->http.body.bytes, etag, e)) {
-        answer->may_have_done = true;
-        ok = false;
-    }
     buf_free(&body);
     return ok;
 }

@@ -3,6 +3,7 @@
  * one reads answers (answer.c), one decides on retries (client.c).
  *
  *   site.c         where the bucket is: host, style, region, path of a key
+ *   learnt.c       what was learnt of it: region, clock
  *   sign.c         Signature Version 4: requests and links; pure
  *   credentials.c  whose keys: the order of sources, refreshing
  *   profile.c      the shared config and credentials files
@@ -75,6 +76,27 @@ const char *site_aws_domain(const char *region);
 
 /* Path of a key, or of the bucket (NULL), encoded once, as it is sent and as it is signed. */
 void site_path(const Site *site, const char *key, Buf *to);
+
+/* --- learnt.c: what this process has learnt of a store (s3.md 7.4, 13) --- */
+
+typedef struct Learnt Learnt;
+
+/* One for each site as it is configured, counted: who opens it again gets the same. Any thread, as
+ * the others here. */
+Learnt *learnt_open(const Site *site, Err *e) MUST_CHECK;
+void learnt_close(Learnt *p); /* NULL is fine */
+
+Site learnt_site(Learnt *p); /* with the region learnt */
+
+/* The store has named `region` to a request that was signed for `from`. False: that is no news, or
+ * no region. Logged once. */
+bool learnt_move(Learnt *p, const char *from, const char *region);
+
+/* What is to be added to our time for the store's; 0 below 30 s. */
+int64_t learnt_clock_off_s(Learnt *p);
+
+/* What one answer said of that; `alone`: and what others said does not count. */
+void learnt_note_clock(Learnt *p, int64_t offset_s, bool alone);
 
 /* --- sign.c: AWS Signature Version 4 --- */
 
@@ -307,6 +329,9 @@ typedef struct {
                                 client_call without a watch */
     bool is_slow;            /* may think for long without a byte (CompleteMultipartUpload) */
     bool reads_error; /* a 2xx body may be <Error> (CompleteMultipartUpload, DeleteObjects) */
+    /* Is this 2xx answer what it should be, whole? NULL: any is. One that is not counts as one that
+     * broke off. The client's thread. */
+    bool (*is_whole)(const HttpAnswer *answer, Err *why);
 } S3Request;
 
 typedef struct {
@@ -325,7 +350,7 @@ void client_close(Client *c); /* ends what is on its way */
 
 const S3Spec *client_spec(const Client *c);
 Credentials *client_credentials(Client *c);
-Site client_site(Client *c);          /* a copy, with the region learnt so far */
+Site client_site(Client *c);          /* as learnt_site */
 int64_t client_now_wall_s(Client *c); /* by the store's clock */
 
 /* One request on its way, and all its tries. The owner's memory; zeroed at first. */
@@ -346,7 +371,8 @@ struct ClientCall {
     int64_t started_ms, begun_ms, due_ms;
     int64_t keyless_ms;            /* there have been no good keys since then; 0: there are */
     char payload[S3_DIGEST_BYTES]; /* "": not hashed yet */
-    char access_key[S3_KEY_BYTES]; /* it was signed with … */
+    char region[S3_REGION_BYTES];  /* it was signed for … */
+    char access_key[S3_KEY_BYTES]; /* … with … */
     int64_t keys_end_wall_s;       /* … and these end then; 0: never */
     HttpJob *job;
     HttpCall http;
