@@ -21,6 +21,7 @@ class Line:
 
     def __init__(self, server, make_service):
         self.server, self.make_service = server, make_service
+        self.left = set()
         self.proxy = s3_moods.proxy(server.endpoint)
 
     def service(self, *options, environment=None, endpoint=None, types=("wide",), **more):
@@ -30,6 +31,18 @@ class Line:
     def calm(self):
         """No moods, and nothing remembered of what was."""
         self.proxy.script()
+
+    def begin(self, *rules):
+        """A story: in these moods, on new connections; what others left unfinished is theirs."""
+        self.proxy.end_all()
+        self.proxy.script(*rules)
+        self.left = self.server.unfinished()
+
+    def unfinished(self):
+        return self.server.unfinished() - self.left
+
+    def await_clean(self, seconds=5):
+        processes.until(lambda: not self.unfinished(), seconds, lambda: f"unfinished uploads: {self.unfinished()}")
 
     def close(self):
         self.proxy.close()
@@ -55,10 +68,6 @@ def is_whole(server, done, params=None):
 def keys_of(server, user):
     """Keys of everything that this user can see."""
     return sorted(server.objects(f"exports/{user}/"))
-
-
-def await_clean(server, seconds=5):
-    processes.until(lambda: not server.unfinished(), seconds, lambda: f"unfinished uploads: {server.unfinished()}")
 
 
 def sweep(service):
