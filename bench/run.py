@@ -1,7 +1,8 @@
 """What `make bench` measures: rowferry beside its peers, in turn, in one run.
 
 Every line of the table is a median over ROUNDS rounds; two sides of a ratio take turns in each round, so that a machine
-whose speed drifts changes both. Needs Python's own library, the sqlite3 shell, PostgreSQL with psql, and the C programs beside.
+whose speed drifts changes both. Needs the sqlite3 shell, PostgreSQL with psql, the C programs beside, and what the stories
+know of S3 servers; the Python stack is installed when it is first needed.
 
     run.py            all of it
     run.py rows post  only these

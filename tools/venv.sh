@@ -1,7 +1,7 @@
 #!/bin/sh
-# Makes a Python environment, once for each state of its requirements (those of the stories, and of the Go toolchain
-# that their S3 servers are built with), and prints its python. Lives outside the checkout, so that a second clone is
-# quick.
+# Makes a Python environment, once for each state of its requirements (those of the stories, of the Go toolchain that
+# their S3 servers are built with, and of the Python stack of the benchmarks), and prints its python. Lives outside the
+# checkout, so that a second clone is quick.
 set -eu
 requirements=$1
 cache=${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/rowferry
