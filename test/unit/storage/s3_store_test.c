@@ -280,9 +280,11 @@ test_circles(void **state)
         Err e = {0};
 
         for (int i = 0; i < length; i++) {
+            pthread_mutex_lock(&lock); /* the script may still point there */
             snprintf(whens[i], sizeof whens[i], "continuation-token=t%d&", i);
             snprintf(bodies[i], sizeof bodies[i], PAGE(TOKEN("t%d") KEY("exports/u/a")),
                 (i + 1) % length);
+            pthread_mutex_unlock(&lock);
             say(i, (Line){whens[i], 200, bodies[i], 0});
         }
         say(length, (Line){"GET ", 200, PAGE(TOKEN("t0")), 0});
