@@ -1,5 +1,5 @@
-"""Those that hand out sessions besides containers' endpoints, on loopback: an instance's metadata service (IMDSv2), and
-an STS that takes web identity tokens.
+"""Those that hand out sessions, on loopback: a container's endpoint (as of ECS and EKS), an instance's metadata service
+(IMDSv2), and an STS that takes web identity tokens.
 
 What they give comes from `session`: a function that makes keys as STS tells them (AccessKeyId, SecretAccessKey,
 SessionToken, Expiration). All that they gave is kept in `given`, all that they were asked in `asked`.
@@ -13,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs
 from xml.sax.saxutils import escape
 
+CONTAINER_PATH = "/v1/credentials"
 ROLE = "instance-role"
 ROLES_PATH = "/latest/meta-data/iam/security-credentials/"
 
@@ -80,6 +81,10 @@ class Source:
         self.given.append(keys)
         return {**keys, "Expiration": keys["Expiration"].strftime("%Y-%m-%dT%H:%M:%SZ")}
 
+    def of(self, access_key):
+        """The session of these keys; None if it gave no such."""
+        return next((keys for keys in list(self.given) if keys["AccessKeyId"] == access_key), None)
+
     def environment(self):
         """Variables of those who are to ask it."""
         raise NotImplementedError
@@ -87,6 +92,30 @@ class Source:
     def secrets(self):
         """What no log may hold."""
         return [secret for keys in self.given for secret in (keys["SecretAccessKey"], keys["SessionToken"])]
+
+
+class ContainerCredentials(Source):
+    """`status` other than 200 is said instead of keys."""
+
+    def __init__(self, session):
+        self.status, self.token = 200, secrets.token_urlsafe(24)
+        super().__init__(session)
+
+    def answer(self, asked):
+        is_right = (asked.method, asked.path) == ("GET", CONTAINER_PATH)
+        status = 404 if not is_right else 401 if asked.headers.get("authorization") != self.token else self.status
+        if status != 200:
+            return status, json.dumps({"code": "Refused", "message": "as a test wants it"})
+        keys = self.give()
+        return 200, json.dumps({"AccessKeyId": keys["AccessKeyId"], "SecretAccessKey": keys["SecretAccessKey"],
+                                "Token": keys["SessionToken"], "Expiration": keys["Expiration"]})
+
+    def environment(self):
+        return {"AWS_CONTAINER_CREDENTIALS_FULL_URI": self.url + CONTAINER_PATH,
+                "AWS_CONTAINER_AUTHORIZATION_TOKEN": self.token}
+
+    def secrets(self):
+        return [self.token, *super().secrets()]
 
 
 class InstanceMetadata(Source):
