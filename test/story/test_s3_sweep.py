@@ -90,9 +90,10 @@ def test_thousands_of_files(make_export_service, s3):
 
 
 def await_upload(service, s3, task):
-    """Until the first part is on the s3, while the export runs."""
+    """Until an upload is in the store and the task's record knows of it, while the export runs."""
     service.wait(task, state="streaming")
-    return processes.until(s3.unfinished, 30, "no upload on the server")
+    processes.until(lambda: service.sql("SELECT upload FROM task WHERE id = ?", task)[0][0], 30, "no upload in the record")
+    return s3.unfinished()
 
 
 def test_an_export_that_was_killed_leaves_nothing(make_export_service, s3):
