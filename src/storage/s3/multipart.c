@@ -211,6 +211,9 @@ land(Multipart *m, Buffer *b, Err *e)
     b->call.stands = CALL_NONE;
     b->flies = false;
     b->bytes = 0;
+    /* Somebody has ended the upload; the next attempt makes its own. */
+    if (!ok && (e->code == ERR_FILE_GONE || e->code == ERR_NOT_FOUND))
+        e->code = ERR_STORAGE_UNAVAILABLE;
     return ok || wrap(e, "part %u of %s", b->number, m->key);
 }
 
@@ -720,6 +723,7 @@ multipart_put(Sink *object, bool conditional, S3Answer *answer, Err *e)
         .body_bytes = m->filling->bytes,
         .is_whole = has_etag,
     };
+    Err why = {0};
 
     *answer = (S3Answer){0};
     if (conditional)
@@ -733,7 +737,14 @@ multipart_put(Sink *object, bool conditional, S3Answer *answer, Err *e)
             return false;
         header[request.headers++] = (S3Pair){"content-md5", m->filling->md5_text};
     }
-    return client_call(s->client, &request, answer, m->watch, e) && check_encrypted(s, answer, e);
+    if (!client_call(s->client, &request, answer, m->watch, e))
+        return false;
+    if (check_encrypted(s, answer, e))
+        return true;
+    /* It is to be seen already, and must not stay. */
+    if (!s3_delete(s, m->key, &why))
+        log_event(LOG_ERROR, "storage.object_left", log_text("key", m->key), log_err(&why));
+    return false;
 }
 
 bool

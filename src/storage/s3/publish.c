@@ -43,7 +43,39 @@ read_sealed(const char *text, Sealed *sealed, Err *e)
     return fail(e, INTERNAL, "what was sealed does not name an upload");
 }
 
-typedef enum { NOBODY_HAS, WE_HAVE, ANOTHER_HAS } Owner;
+/* Whose object has the key: that of an earlier run of the task, which the state has given up, may
+ * be replaced. */
+typedef enum { NOBODY_HAS, WE_HAVE, EARLIER_RUN_HAS, ANOTHER_HAS } Owner;
+
+/* "{task}.{epoch}.{nonce}": the epoch, and how many bytes there are before it; -1: no such mark. */
+static int64_t
+mark_epoch(const char *mark, size_t *before)
+{
+    const char *nonce = strrchr(mark, '.'), *at = nonce;
+    char digits[24] = "";
+    uint64_t epoch;
+
+    while (at && at > mark && at[-1] != '.')
+        at--;
+    if (!at || at == mark || (size_t)(nonce - at) >= sizeof digits)
+        return -1;
+    memcpy(digits, at, (size_t)(nonce - at));
+    *before = (size_t)(at - mark);
+    return text_to_uint(digits, INT64_MAX, &epoch) ? (int64_t)epoch : -1;
+}
+
+/* Only who owns the task publishes, so another mark of its own or an earlier epoch is of a run that
+ * is over; one of a later epoch has taken the task from us. */
+static bool
+is_of_earlier_run(const char *theirs, const char *ours)
+{
+    size_t task_bytes = 0, our_task_bytes = 0;
+    int64_t epoch = mark_epoch(theirs, &task_bytes);
+
+    return epoch >= 0 && epoch <= mark_epoch(ours, &our_task_bytes) &&
+           task_bytes == our_task_bytes && memcmp(theirs, ours, task_bytes) == 0 &&
+           strcmp(theirs, ours) != 0;
+}
 
 /* "Did it happen?" (s3.md 8.5): by what the object says of itself, not by the answer. */
 static bool
@@ -59,10 +91,11 @@ look_at_object(S3Storage *s, const Sealed *sealed, Watch *watch, Owner *owner, E
     if (ok) {
         (void)http_header(&answer.http, "x-amz-meta-rowferry-upload", mark, sizeof mark);
         (void)http_header(&answer.http, "Content-Length", length, sizeof length);
-        *owner = strcmp(mark, sealed->mark) == 0 && text_to_uint(length, INT64_MAX, &bytes) &&
-                         bytes == (uint64_t)sealed->bytes
-                     ? WE_HAVE
-                     : ANOTHER_HAS;
+        if (strcmp(mark, sealed->mark) == 0 && text_to_uint(length, INT64_MAX, &bytes) &&
+            bytes == (uint64_t)sealed->bytes)
+            *owner = WE_HAVE;
+        else
+            *owner = is_of_earlier_run(mark, sealed->mark) ? EARLIER_RUN_HAS : ANOTHER_HAS;
     } else if (answer.class == S3_ABSENT) {
         err_clear(e);
         ok = true;
@@ -71,28 +104,28 @@ look_at_object(S3Storage *s, const Sealed *sealed, Watch *watch, Owner *owner, E
     return ok;
 }
 
-/* After a write whose answer is no yes. `why`: what it said. */
+/*
+ * After a write whose answer is no yes. `why`: what it said. Whatever that is, the object is looked
+ * at: an earlier try, or the owner before us, may have written it, and stores differ in what they
+ * say to one who comes again.
+ */
 static bool
 judge_write(S3Storage *s, const Sealed *sealed, const S3Answer *answer, const Err *why,
-    Watch *watch, Err *e)
+    Watch *watch, Owner *owner, Err *e)
 {
-    bool is_over = answer->class == S3_GONE || answer->class == S3_PRESENT;
+    bool is_gone = answer->class == S3_GONE || answer->class == S3_ABSENT;
+    bool is_present = answer->class == S3_PRESENT;
     Err unseen = {0};
-    Owner owner;
 
-    if (!is_over && !answer->may_have_done) {
-        *e = *why;
-        return false;
-    }
-    if (!look_at_object(s, sealed, watch, &owner, &unseen)) {
-        *e = unseen;
+    if (!look_at_object(s, sealed, watch, owner, &unseen)) {
+        *e = is_gone || is_present || answer->may_have_done ? unseen : *why;
         return wrap(e, "asking what became of %s", sealed->key);
     }
-    if (owner == WE_HAVE)
+    if (*owner == WE_HAVE)
         return true;
-    if (owner == ANOTHER_HAS)
+    if (*owner == ANOTHER_HAS || (*owner == EARLIER_RUN_HAS && is_present))
         return fail(e, EXISTS, "another object has the key %s", sealed->key);
-    if (is_over)
+    if (is_gone || is_present)
         return fail(e, FILE_GONE, "neither the upload nor the object %s is there", sealed->key);
     *e = *why;
     return false;
@@ -171,26 +204,44 @@ complete(
 }
 
 static bool
-write_object(S3Storage *s, Sink *object, const Sealed *sealed, Watch *watch, Err *e)
+write_once(
+    S3Storage *s, Sink *object, const Sealed *sealed, Watch *watch, S3Answer *answer, Err *why)
 {
-    bool conditional = multipart_is_conditional(s), ok;
-    S3Answer answer;
-    Err why = {0};
+    bool conditional = multipart_is_conditional(s);
 
     for (;;) {
-        ok = sealed->upload[0] ? complete(s, sealed, conditional, watch, &answer, &why)
-                               : multipart_put(object, conditional, &answer, &why);
-        if (ok || !conditional || answer.class != S3_CANNOT)
-            break;
+        bool ok = sealed->upload[0] ? complete(s, sealed, conditional, watch, answer, why)
+                                    : multipart_put(object, conditional, answer, why);
+
+        if (ok || !conditional || answer->class != S3_CANNOT)
+            return ok;
         /* Learnt: this store knows no conditions. The next small file is an upload. */
         s->no_conditional = true;
         conditional = false;
-        client_answer_free(&answer);
-        err_clear(&why);
+        client_answer_free(answer);
+        err_clear(why);
     }
-    ok = ok || judge_write(s, sealed, &answer, &why, watch, e);
-    client_answer_free(&answer);
-    return ok;
+}
+
+static bool
+write_object(S3Storage *s, Sink *object, const Sealed *sealed, Watch *watch, Err *e)
+{
+    for (bool again = false;; again = true) {
+        Owner owner = NOBODY_HAS;
+        S3Answer answer;
+        Err why = {0};
+        bool ok = write_once(s, object, sealed, watch, &answer, &why) ||
+                  judge_write(s, sealed, &answer, &why, watch, &owner, e);
+
+        client_answer_free(&answer);
+        if (ok || again || owner != EARLIER_RUN_HAS || e->code != ERR_EXISTS)
+            return ok;
+        log_event(LOG_WARNING, "storage.replaced", log_text("key", sealed->key),
+            log_text("reason", "an earlier run of the task has written it after it was given up"));
+        err_clear(e);
+        if (!s3_delete(s, sealed->key, e))
+            return false;
+    }
 }
 
 bool

@@ -326,9 +326,8 @@ s3_stat(Storage *storage, const char *key, StorageObject *object, Err *e)
 
 /* --- deleting --- */
 
-/* What is not there any more is fine. */
-static bool
-delete_one(S3Storage *s, const char *key, Err *e)
+bool
+s3_delete(S3Storage *s, const char *key, Err *e)
 {
     const S3Request request = {.operation = "DeleteObject", .method = "DELETE", .key = key};
     S3Answer answer;
@@ -356,7 +355,7 @@ s3_remove(Storage *storage, const char *key, bool *existed, Err *e)
         *e = why;
         return false;
     }
-    return delete_one((S3Storage *)storage, key, e);
+    return s3_delete((S3Storage *)storage, key, e);
 }
 
 /* Those of a batch, and what became of them. */
@@ -484,7 +483,7 @@ s3_remove_many(Storage *storage, const char *const *keys, size_t count, StorageR
     for (size_t i = 0; i < count; i++) {
         if (is_bad[i] || (!is_left[i] && !batch.all_left))
             continue;
-        if (delete_one(batch.store, keys[i], &why))
+        if (s3_delete(batch.store, keys[i], &why))
             continue;
         /* Told to end, or the store is out of reach: so it would be for all that follow. */
         if (why.code == ERR_CANCELLED || why.code == ERR_STORAGE_UNAVAILABLE) {

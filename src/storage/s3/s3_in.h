@@ -451,6 +451,11 @@ bool review_judge(const StorageSpec *spec, Buf *to, Err *e) MUST_CHECK;
 bool review_store(const StorageSpec *spec, const StorageReview *how, Arena *arena, Finding *found,
     size_t *count) MUST_CHECK;
 
+/* --- s3.c --- */
+
+/* What is not there any more is fine. */
+bool s3_delete(S3Storage *s, const char *key, Err *e) MUST_CHECK;
+
 /* --- publish.c: as StorageKind says --- */
 
 bool publish_object(Storage *s, const char *sealed, Sink *object, Err *e);
