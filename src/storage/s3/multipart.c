@@ -15,6 +15,7 @@
 
 #include "base/log.h"
 #include "base/text.h"
+#include "base/time.h"
 #include "net/disposition.h"
 #include "storage/s3/s3_in.h"
 
@@ -22,6 +23,8 @@ enum {
     HEADERS_MAX = 20,
     GOOD_PARTS = 20, /* then one more may fly, after a throttle */
     GROWS_AFTER = 8, /* of the parts, an eighth */
+    LAND_MS = 2000,
+    LAND_LOOK_MS = 10,
     ABORT_MS = 5000,
     ABORT_ROUNDS = 5,
     ABORT_PAUSE_MS = 1000,
@@ -346,6 +349,32 @@ abort_others(S3Storage *s, const char *key, const char *keep, Watch *watch, Err 
     return ok;
 }
 
+/* client_call, but what is told to end waits a moment more for the answer: it names an upload, and
+ * who does not know it cannot end it. Then all goes on, to the next who asks the watch. */
+static bool
+call_to_its_end(Multipart *m, const S3Request *r, S3Answer *answer, Err *e)
+{
+    Client *c = m->store->client;
+    int64_t until_ms = 0;
+    ClientCall call;
+
+    client_begin(c, &call, r, answer);
+    while (!client_has_ended(c, &call)) {
+        if (until_ms == 0 && client_wait(c, m->watch, e))
+            continue;
+        if (until_ms == 0)
+            until_ms = time_now_ms() + LAND_MS;
+        if (time_now_ms() >= until_ms || !client_pause(c, LAND_LOOK_MS, NULL, e)) {
+            client_cancel(c, &call);
+            return false;
+        }
+    }
+    err_clear(e);
+    if (!call.ok)
+        *e = call.why;
+    return call.ok;
+}
+
 static bool
 has_upload(const HttpAnswer *answer, Err *why)
 {
@@ -385,7 +414,7 @@ begin_upload(Multipart *m, Err *e)
             (S3Pair){"x-amz-checksum-algorithm", checksum_name(m->checksum)};
         header[request.headers++] = (S3Pair){"x-amz-checksum-type", "FULL_OBJECT"};
     }
-    ok = client_call(m->store->client, &request, &answer, m->watch, e) &&
+    ok = call_to_its_end(m, &request, &answer, e) &&
          answer_created(answer.http.body.data, answer.http.body.bytes, m->upload, e);
     if (ok) {
         ok = check_encrypted(m->store, &answer, e);
@@ -589,12 +618,40 @@ multipart_finish(Sink *s, Err *e)
     return seal(m, e);
 }
 
+static unsigned
+still_flying(const Multipart *m)
+{
+    unsigned count = 0;
+
+    for (const Buffer *b = m->buffer; b < m->buffer + m->buffers; b++)
+        count += b->flies && !client_has_ended(m->store->client, &b->call);
+    return count;
+}
+
+/*
+ * A part whose bytes have all been sent may be written down behind the end of its upload: then it
+ * stays on the store's disk, where no list names it and nothing removes it (seen: MinIO,
+ * versitygw). So what flies gets a moment to land.
+ */
+static void
+let_land(const Multipart *m)
+{
+    int64_t until_ms = time_now_ms() + LAND_MS;
+    Err never = {0};
+
+    while (still_flying(m) > 0 && time_now_ms() < until_ms &&
+           client_pause(m->store->client, LAND_LOOK_MS, NULL, &never))
+        ;
+}
+
 static void
 multipart_abandon(Sink *s)
 {
     Multipart *m = (Multipart *)s;
     Err why = {0};
 
+    if (m->upload[0])
+        let_land(m);
     free_buffers(m);
     if (m->upload[0] && !multipart_abort(m->store, m->key, m->upload, NULL, &why))
         log_event(LOG_WARNING, "storage.upload_left", log_text("key", m->key), log_err(&why));
