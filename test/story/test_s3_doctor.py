@@ -187,9 +187,17 @@ class Limited:
 
 @pytest.fixture
 def limited(s3):
-    bucket = f"limited-{uuid.uuid4()}"
+    before, bucket = s3.unfinished(), f"limited-{uuid.uuid4()}"
     s3.make_bucket(bucket)
-    return lambda without: Limited(s3, bucket, without).settings()
+    yield lambda without: Limited(s3, bucket, without).settings()
+    # Who may not delete, or not abort, leaves something behind.
+    client = s3.client()
+    for key, upload in s3.uploads(bucket=bucket):
+        client.abort_multipart_upload(Bucket=bucket, Key=key, UploadId=upload)
+    for key in s3.objects(bucket=bucket):
+        client.delete_object(Bucket=bucket, Key=key)
+    client.delete_bucket(Bucket=bucket)
+    assert s3.unfinished() == before
 
 
 def test_the_policy_of_the_documents_is_enough(limited, doctor, s3):
