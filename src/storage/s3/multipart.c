@@ -8,6 +8,7 @@
  *
  * Bounded: (parallel + 1) buffers of one part, and no more than memory_bytes of them.
  */
+#include <assert.h>
 #include <inttypes.h>
 #include <openssl/evp.h>
 #include <string.h>
@@ -606,6 +607,7 @@ multipart_finish(Sink *s, Err *e)
 
     if (!m->filling && !take_buffer(m, e))
         return false;
+    assert(m->filling);
     if (m->upload[0] || !multipart_is_conditional(m->store)) {
         /* Without conditional writes a small file is an upload, too: so an owner that lost its task
          * cannot write over the next one's file. */
