@@ -1,15 +1,19 @@
 """The whole service on real S3 servers of two makers: asked, watched, fetched with curl, listed, deleted, swept."""
 
 import hashlib
+import re
 import subprocess
 import time
 import uuid
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 
 import pytest
 
 import database
 import processes
+import s3_moods
+from http_proxy import Rule
 
 PART = {"ROWFERRY_S3_PART": "5MiB"}
 SOME_PARTS = 400000  # rows of `numbers`: three parts
@@ -122,3 +126,19 @@ def test_the_store_is_away_for_a_while(make_service, s3_kind, tmp_path):
         assert hashlib.sha256(content).hexdigest() == done["checksum"]["sha256"]
         assert content == database.numbers_csv(3_000_000)
         processes.until(lambda: service.http("GET", "/readyz").status_code == 200, 20, "not ready with its store")
+
+
+def test_memory_stays_bounded_while_parts_grow(make_service, versitygw, tmp_path):
+    """The buffers of small parts give way to those of large ones."""
+    bucket, memory, rest = f"grows-{uuid.uuid4().hex[:12]}", 64, 20  # MiB: of all buffers, and of the child besides
+    versitygw.make_bucket(bucket)
+    with s3_moods.proxy(versitygw.endpoint, Rule(s3_moods.slow(20_000_000), operation="UploadPart")) as proxy:
+        service = make_service("--concurrency", "1", types=["numbers"], environment={
+            **versitygw.service(proxy.url), "S3_BUCKET": bucket, **PART, "ROWFERRY_S3_MAX_PARTS": "20",
+            "ROWFERRY_S3_MEMORY": f"{memory}MiB"})
+        done = service.wait(service.request("numbers", "grows", params={"rows": 6_000_000}), seconds=90)
+        assert done["file_size"] > 20 * 5 << 20
+        peaks = [int(re.search(r"^VmHWM:\s*(\d+) kB", Path(f"/proc/{child}/status").read_text(encoding="ascii"), re.M)[1])
+                 for child in service.pids("child")]
+        assert max(peaks) < memory + rest << 10
+        assert hashlib.sha256(curl(done["download_url"], tmp_path / "a")).hexdigest() == done["checksum"]["sha256"]

@@ -492,31 +492,48 @@ free_buffers(Multipart *m)
     m->buffers = 0;
 }
 
+/* The memory of a part, of this size and no other. */
+static bool
+fit_buffer(Buffer *b, size_t part_bytes, Err *e)
+{
+    if (b->memory && b->room_bytes == part_bytes)
+        return true;
+    arena_free(b->memory);
+    b->room_bytes = part_bytes;
+    if (!(b->memory = arena_new(part_bytes + (64 << 10))))
+        return fail(e, MEMORY_LIMIT, "no memory for a part");
+    return (b->data = arena_alloc_bare(b->memory, part_bytes, e)) != NULL;
+}
+
 /* One that neither flies nor is filled, of the size that parts have now. Untouched memory costs
- * nothing, so a small file does not pay for a whole part. */
+ * nothing, so a small file does not pay for a whole part. Where parts grow, fewer of them fit:
+ * those of an older size are waited for, and give their memory back. */
 static bool
 take_buffer(Multipart *m, Err *e)
 {
     size_t part_bytes =
         multipart_part_bytes(client_spec(m->store->client), m->store->bytes_max, m->bytes);
-    Buffer *b = NULL;
+    Buffer *free_one = NULL;
 
-    for (unsigned i = 0; i < m->buffers && !b; i++)
-        if (!m->buffer[i].flies)
-            b = &m->buffer[i];
-    if (!b)
-        b = &m->buffer[m->buffers++]; /* no more than `parallel` fly */
-    if (b->room_bytes != part_bytes || !b->memory) {
-        arena_free(b->memory);
-        b->room_bytes = part_bytes;
-        if (!(b->memory = arena_new(part_bytes + (64 << 10))))
-            return fail(e, MEMORY_LIMIT, "no memory for a part");
-        if (!(b->data = arena_alloc_bare(b->memory, part_bytes, e)))
-            return false;
+    if (!wait_for_parts(m, parallel_of(m, part_bytes), e))
+        return false;
+    for (Buffer *b = m->buffer; b < m->buffer + m->buffers; b++) {
+        if (b->flies)
+            continue;
+        if (!free_one || b->room_bytes == part_bytes)
+            free_one = b;
+        if (b->room_bytes != part_bytes) {
+            arena_free(b->memory);
+            b->memory = NULL;
+        }
     }
-    b->bytes = 0;
-    b->sum = 0;
-    m->filling = b;
+    if (!free_one)
+        free_one = &m->buffer[m->buffers++]; /* no more than `parallel` fly */
+    if (!fit_buffer(free_one, part_bytes, e))
+        return false;
+    free_one->bytes = 0;
+    free_one->sum = 0;
+    m->filling = free_one;
     return true;
 }
 
