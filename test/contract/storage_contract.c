@@ -622,6 +622,25 @@ test_foreign_seals(void **state)
     }
 }
 
+/* The settings may name another storage than when it was sealed: so it is gone, and is run again.
+ */
+static void
+test_seals_of_another_storage(void **state)
+{
+    static const char *const seals[] = {
+        "{\"store\":\"s3\",\"key\":\"exports/u/a\",\"mark\":\"t.1.0\",\"bytes\":1,\"upload\":\"\","
+        "\"checksum\":\"\",\"sum\":\"\",\"parts\":[],\"sums\":[]}",
+        "{\"upload\":\"t.1\",\"key\":\"exports/u/a\",\"device\":1,\"inode\":1,\"bytes\":1}"};
+
+    (void)state;
+    for (size_t i = 0; i < count_of(seals); i++) {
+        Err e = {0};
+
+        trying(seals[i]);
+        assert_fails(now.kind->publish(now.storage, seals[i], NULL, &e), ERR_FILE_GONE, &e);
+    }
+}
+
 static void
 test_check(void **state)
 {
@@ -658,6 +677,7 @@ storage_contract(const char *name, const StorageKind *kind, const StorageSpec *s
         cmocka_unit_test_setup_teardown(test_bad_keys, open_it, close_it),
         cmocka_unit_test_setup_teardown(test_size_limit, open_it, close_it),
         cmocka_unit_test_setup_teardown(test_foreign_seals, open_it, close_it),
+        cmocka_unit_test_setup_teardown(test_seals_of_another_storage, open_it, close_it),
         cmocka_unit_test_setup_teardown(test_check, open_it, close_it),
     };
 

@@ -380,8 +380,8 @@ read_sealed(const char *text, Sealed *sealed, Err *e)
         sealed->upload[0] && sealed->upload[0] != '.' && !strchr(sealed->upload, '/') &&
         sealed->bytes >= 0)
         ok = storage_key_check(sealed->key, e);
-    else
-        fail(e, INTERNAL, "what was sealed does not name an upload");
+    else /* the settings may have named another storage then */
+        fail(e, FILE_GONE, "it was sealed by another storage");
     json_decref(value);
     return ok;
 }

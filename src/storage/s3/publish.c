@@ -38,6 +38,9 @@ read_sealed(const char *text, Sealed *sealed, Err *e)
     sealed->sum = json_text_or(sealed->json, "sum", "");
     sealed->bytes = json_int_or(sealed->json, "bytes", -1);
     sealed->parts = json_object_get(sealed->json, "parts");
+    /* The settings may have named another storage then. */
+    if (strcmp(json_text_or(sealed->json, "store", ""), storage_s3.name) != 0)
+        return fail(e, FILE_GONE, "it was sealed by another storage");
     if (sealed->mark[0] && sealed->bytes >= 0 && json_is_array(sealed->parts))
         return storage_key_check(sealed->key, e);
     return fail(e, INTERNAL, "what was sealed does not name an upload");
