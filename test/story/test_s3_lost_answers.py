@@ -6,8 +6,9 @@ import uuid
 import pytest
 
 import database
+import processes
 import s3_moods
-from http_proxy import Answer, Mood, Rule
+from http_proxy import ANSWER, Answer, Mood, Rule
 
 PARTS = {"ROWFERRY_S3_PART": "5MiB"}
 SOME_PARTS = 400000  # rows of `numbers`: three parts
@@ -84,3 +85,17 @@ def test_a_store_that_does_not_encrypt_keeps_nothing(make_service, versitygw, ro
     service.wait(service.request("numbers", "plain", params={"rows": rows}), status="failed")
     assert versitygw.objects(bucket=bucket) == {} \
         and not versitygw.client().list_multipart_uploads(Bucket=bucket).get("Uploads")
+
+
+def test_cancelled_while_an_upload_begins(behind, s3):
+    """The store has made the upload, and its name has not come yet."""
+    service, bucket = behind(Rule(s3_moods.stalled(10, of=ANSWER, at=0), operation="CreateMultipartUpload"))
+
+    def uploads():  # without a prefix, which MinIO takes for a key
+        return s3.client().list_multipart_uploads(Bucket=bucket).get("Uploads")
+
+    task = service.request("numbers", "lost", params={"rows": SOME_PARTS})
+    processes.until(uploads, 20, lambda: f"no upload\n{service.tail()}")
+    assert service.cancel(task).status_code in (200, 202)
+    service.wait(task, state="cancelled")
+    processes.until(lambda: not uploads(), 5, lambda: f"an upload is left\n{service.tail()}")

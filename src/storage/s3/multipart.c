@@ -57,6 +57,7 @@ typedef struct {
     const char *task_id, *export_type; /* as metadata; NULL: none */
     char mark[S3_MARK_BYTES], attempt[24];
     char upload[S3_UPLOAD_BYTES]; /* "": none yet */
+    bool may_have_upload;         /* one was asked for, and no word of it came */
     ChecksumKind checksum;
     uint64_t sum; /* of all bytes */
     int64_t bytes;
@@ -338,6 +339,7 @@ abort_others(S3Storage *s, const char *key, const char *keep, Watch *watch, Err 
         .query = query,
         .queries = 2,
         .answer_bytes_max = LIST_BYTES,
+        .total_ms = watch ? 0 : ABORT_MS,
     };
     Others others = {s, key, keep, watch};
     S3Answer answer;
@@ -423,6 +425,8 @@ begin_upload(Multipart *m, Err *e)
             !abort_others(m->store, m->key, m->upload, m->watch, &ignored))
             log_event(LOG_INFO, "storage.uploads_unseen", log_err(&ignored));
     }
+    /* A refusal is a word. */
+    m->may_have_upload = !m->upload[0] && (answer.status < 300 || answer.may_have_done);
     client_answer_free(&answer);
     return ok && (!m->watch->uploading || m->watch->uploading(m->watch, m->upload, e));
 }
@@ -667,14 +671,20 @@ static void
 multipart_abandon(Sink *s)
 {
     Multipart *m = (Multipart *)s;
+    bool ok = true;
     Err why = {0};
 
     if (m->upload[0])
         let_land(m);
     free_buffers(m);
-    if (m->upload[0] && !multipart_abort(m->store, m->key, m->upload, NULL, &why))
+    if (m->upload[0])
+        ok = multipart_abort(m->store, m->key, m->upload, NULL, &why);
+    else if (m->may_have_upload)
+        ok = abort_others(m->store, m->key, NULL, NULL, &why);
+    if (!ok)
         log_event(LOG_WARNING, "storage.upload_left", log_text("key", m->key), log_err(&why));
     m->upload[0] = '\0';
+    m->may_have_upload = false;
 }
 
 static const SinkKind multipart_sink = {
