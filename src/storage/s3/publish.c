@@ -28,8 +28,10 @@ static bool
 read_sealed(const char *text, Sealed *sealed, Err *e)
 {
     *sealed = (Sealed){.json = json_parse(text, strlen(text), 4, e)};
-    if (!sealed->json)
-        return wrap(e, "reading what was sealed");
+    if (!sealed->json) {
+        wrap(e, "reading what was sealed");
+        return false;
+    }
     sealed->key = json_text_or(sealed->json, "key", "");
     sealed->mark = json_text_or(sealed->json, "mark", "");
     sealed->upload = json_text_or(sealed->json, "upload", "");
