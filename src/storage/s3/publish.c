@@ -249,6 +249,13 @@ write_object(S3Storage *s, Sink *object, const Sealed *sealed, Watch *watch, Err
     }
 }
 
+/* Nobody will try it again, so nobody needs the upload. */
+static bool
+is_final(ErrCode code)
+{
+    return err_retry(code) == ERR_RETRY_NEVER && code != ERR_FILE_GONE && code != ERR_CANCELLED;
+}
+
 bool
 publish_object(Storage *storage, const char *sealed_text, Sink *object, Err *e)
 {
@@ -260,7 +267,7 @@ publish_object(Storage *storage, const char *sealed_text, Sink *object, Err *e)
 
     if (ok && (sealed.upload[0] || multipart_is_held(object))) {
         ok = write_object(s, object, &sealed, watch, e);
-        if (!ok && e->code == ERR_EXISTS && sealed.upload[0]) {
+        if (!ok && sealed.upload[0] && is_final(e->code)) {
             Err why = {0};
 
             if (!multipart_abort(s, sealed.key, sealed.upload, watch, &why))
