@@ -477,6 +477,18 @@ def test_cancelled_in_the_middle_of_an_upload(line, server):
     is_whole(server, service.export("wide", params=MIDDLE))
 
 
+def test_cancelled_while_the_upload_begins(line, server):
+    """The answer that names the upload is on its way: it is waited for, since nobody else knows what to abort."""
+    service = line.service(*PATIENT)
+    line.begin(Rule(s3_moods.stalled(1, ANSWER, 0), CREATE))
+    task = request(service, user_id="early-cancel")
+    processes.until(lambda: line.unfinished(), 10, "no upload begins")
+    assert service.cancel(task).status_code in (200, 202)
+    service.wait(task, state="cancelled", seconds=10)
+    line.await_clean(3)
+    assert len(line.proxy.of(ABORT)) >= 1
+
+
 def test_a_worker_that_is_stopped_gives_its_uploads_back(line, server):
     """SIGTERM in the middle: no attempt is lost, nothing lies there."""
     service = line.service(*ONCE, "--drain", "1s")
