@@ -1,5 +1,7 @@
 """Exports into real S3 servers, most of them by a proxy with moods: services that have one, and what is left there."""
 
+from dataclasses import replace
+
 import database
 import processes
 import s3_moods
@@ -35,7 +37,7 @@ class Line:
     def begin(self, *rules):
         """A story: in these moods, on new connections; what others left unfinished is theirs."""
         self.proxy.end_all()
-        self.proxy.script(*rules)
+        self.proxy.script(*[replace(rule, fitting=0, struck=0) for rule in rules])
         self.left = self.server.unfinished()
 
     def unfinished(self):

@@ -28,6 +28,7 @@ enum {
     LAND_LOOK_MS = 10,
     ABORT_MS = 5000,
     ABORT_ROUNDS = 5,
+    SETTLE_MS = 300, /* after it: until the store is done with parts that were cut */
     ABORT_PAUSE_MS = 1000,
     LIST_BYTES = 8 << 20,
     SEALED_PART_BYTES = 200,
@@ -671,16 +672,22 @@ static void
 multipart_abandon(Sink *s)
 {
     Multipart *m = (Multipart *)s;
-    bool ok = true;
+    bool flew = false, ok = true;
     Err why = {0};
 
-    if (m->upload[0])
+    if (m->upload[0]) {
         let_land(m);
+        flew = still_flying(m) > 0;
+    }
     free_buffers(m);
     if (m->upload[0])
         ok = multipart_abort(m->store, m->key, m->upload, NULL, &why);
     else if (m->may_have_upload)
         ok = abort_others(m->store, m->key, NULL, NULL, &why);
+    /* What was cut nevertheless, a second abort takes away (seen: versitygw). */
+    if (m->upload[0] && ok && flew)
+        ok = client_pause(m->store->client, SETTLE_MS, NULL, &why) &&
+             multipart_abort(m->store, m->key, m->upload, NULL, &why);
     if (!ok)
         log_event(LOG_WARNING, "storage.upload_left", log_text("key", m->key), log_err(&why));
     m->upload[0] = '\0';
