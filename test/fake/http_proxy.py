@@ -720,7 +720,7 @@ class HttpProxy:
                     thread = threading.Thread(target=self._run, args=(connection,), daemon=True)
                     self._connections[connection] = thread
                     self._count += 1
-                thread.start()
+                    thread.start()
 
     def _run(self, connection):
         try:
