@@ -98,10 +98,12 @@ class Rule:
     struck: int = 0  # so many were struck
 
     def fits(self, request):
-        query = request.query
-        return (fnmatch.fnmatchcase(request.operation, self.operation) and fnmatch.fnmatchcase(request.path, self.path)
-                and all(name in query and fnmatch.fnmatchcase(query[name], str(value))
-                        for name, value in self.query.items())
+        if not (fnmatch.fnmatchcase(request.operation, self.operation)
+                and fnmatch.fnmatchcase(request.path, self.path)):
+            return False
+        query = request.query if self.query else {}
+        return (all(name in query and fnmatch.fnmatchcase(query[name], str(value))
+                    for name, value in self.query.items())
                 and (self.match is None or self.match(request)))
 
     def strikes(self, request, seed):

@@ -3,11 +3,13 @@ left lying there. Every story is told of MinIO and of versitygw."""
 
 import os
 import signal
+import subprocess
 import time
 from dataclasses import replace
 
 import pytest
 
+import database
 import processes
 import s3_exports
 import s3_moods
@@ -35,17 +37,6 @@ def line(server, make_service):
     one.close()
     if not server.running():
         server.start()
-
-
-@pytest.fixture(scope="module")
-def steady(server, tmp_path_factory, program):
-    """One service for all faults that cost no attempt."""
-    maker = Maker(tmp_path_factory.mktemp("steady"), program)
-    one = Line(server, maker)
-    service = one.service(*ONCE)
-    yield one, service
-    one.close()
-    maker.finish()
 
 
 # --- what a request's own tries mend ---
@@ -98,20 +89,6 @@ MENDED = {
 }
 
 
-@pytest.mark.timeout(60)
-@pytest.mark.parametrize("name", MENDED)
-def test_what_costs_no_attempt(steady, name):
-    line, service = steady
-    line.begin(MENDED[name])
-    done = service.export("wide", name, params=MIDDLE)
-    line.proxy.end_all()  # what hangs
-    assert line.proxy.of(mood="?*"), "nobody met that mood"
-    assert done["attempt"] == 1
-    is_whole(line.server, done)
-    assert keys_of(line.server, name) == [done["key"]]
-    line.await_clean()
-
-
 SMALL_MENDED = {
     "500": Rule(s3_moods.internal_error(), PUT, calls=(1, 2)),
     "503": Rule(s3_moods.slow_down(), PUT, calls=1),
@@ -125,25 +102,61 @@ SMALL_MENDED = {
 }
 
 
-@pytest.mark.timeout(60)
-@pytest.mark.parametrize("name", SMALL_MENDED)
-def test_what_costs_a_small_file_no_attempt(steady, name):
-    line, service = steady
-    user = f"small-{name}"
-    line.begin(SMALL_MENDED[name])
-    done = service.export("wide", user, params=SMALL)
-    assert line.proxy.of(mood="?*"), "nobody met that mood"
+def of_user(name, rule):
+    """The same, for what this user exports."""
+    return replace(rule, path=f"*/{name}/*")
+
+
+class Exports:
+    """One export of a user of its own for each fault, all on their way at once."""
+
+    def __init__(self, server, maker, faults, *options, **settings):
+        self.line = Line(server, maker)
+        self.line.begin(*[of_user(name, rule) for name, (rule, _) in faults.items()])
+        self.service = self.line.service("--concurrency", "6", *options, environment=settings)
+        self.tasks = {name: request(self.service, params, user_id=name) for name, (_, params) in faults.items()}
+        self.maker = maker
+
+    def met(self, name):
+        return [one for one in self.line.proxy.of(mood="?*") if f"/{name}/" in one.request.path]
+
+    def close(self):
+        self.line.close()
+        self.maker.finish()
+
+
+@pytest.fixture(scope="module")
+def mended(server, tmp_path_factory, program):
+    faults = {**{name: (rule, MIDDLE) for name, rule in MENDED.items()},
+              **{f"small-{name}": (rule, SMALL) for name, rule in SMALL_MENDED.items()}}
+    exports = Exports(server, Maker(tmp_path_factory.mktemp("mended"), program), faults, *ONCE)
+    yield exports
+    exports.close()
+
+
+@pytest.mark.parametrize("name", [*MENDED, *(f"small-{name}" for name in SMALL_MENDED)])
+def test_what_costs_no_attempt(mended, name):
+    done = mended.service.wait(mended.tasks[name], seconds=100)
+    assert mended.met(name), "nobody met that mood"
     assert done["attempt"] == 1
-    is_whole(line.server, done, SMALL)
-    assert keys_of(line.server, user) == [done["key"]]
+    is_whole(mended.line.server, done, SMALL if name.startswith("small-") else MIDDLE)
+    assert keys_of(mended.line.server, name) == [done["key"]]
 
 
-def test_the_file_is_what_dump_writes(steady, program, tmp_path):
+def test_what_was_mended_leaves_nothing(mended):
+    """What the server began without being able to say so is gone after the sweep."""
+    for task in mended.tasks.values():
+        mended.service.wait(task, seconds=100)
+    known = mended.line.unfinished()
+    mended.line.calm()
+    swept = s3_exports.sweep(mended.service)
+    assert swept["uploads_removed"] >= len(known)
+    mended.line.await_clean()
+
+
+def test_the_file_is_what_dump_writes(line, program, tmp_path):
     """The same request, with and without a server, by way of a store that stumbles."""
-    import database
-    import subprocess
-
-    line, service = steady
+    service = line.service(*ONCE)
     line.begin(Rule(s3_moods.internal_error(), PART, calls=(1, 4)))
     done = service.export("wide", "dump", params=MIDDLE)
     dumped = subprocess.run(
@@ -154,10 +167,9 @@ def test_the_file_is_what_dump_writes(steady, program, tmp_path):
     assert s3_exports.read(line.server, done["key"]) == dumped
 
 
-def test_links_go_by_the_proxy_and_files_go_away(steady):
+def test_links_go_by_the_proxy(line):
     """The signature covers the host that rowferry was told, which the proxy leaves as it is."""
-    line, service = steady
-    line.calm()
+    service = line.service(*ONCE)
     done = service.export("wide", "links", params=SMALL)
     assert done["download_url"].startswith(line.proxy.url)
     assert len(service.fetch(done["download_url"])) == done["file_size"]
@@ -195,24 +207,35 @@ ENDED = {
 }
 
 
-@pytest.mark.timeout(90)
+@pytest.fixture(scope="module")
+def ended(server, tmp_path_factory, program):
+    exports = Exports(server, Maker(tmp_path_factory.mktemp("ended"), program),
+                      {name: (ended[0], MIDDLE) for name, ended in ENDED.items()}, "--max-attempts", "2",
+                      ROWFERRY_S3_TRIES="3")
+    yield exports
+    exports.close()
+
+
 @pytest.mark.parametrize("name", ENDED)
-def test_what_ends_an_export(line, server, name):
-    rule, expected, attempts, word = ENDED[name]
-    line.begin(rule)
-    service = line.service("--max-attempts", "2", "--retry-delays", "50ms", environment={"ROWFERRY_S3_TRIES": "3"})
-    task = request(service, user_id=name)
-    failed = service.wait(task, status="failed", seconds=60)
+def test_what_ends_an_export(ended, name):
+    _, expected, attempts, word = ENDED[name]
+    task = ended.tasks[name]
+    failed = ended.service.wait(task, status="failed", seconds=100)
     assert (failed["error_code"], failed["error"]) == expected, failed
     assert failed["attempt"] == attempts, failed
-    lines = processes.until(lambda: causes(service, task), 5, "no word of it")
+    lines = processes.until(lambda: causes(ended.service, task), 5, "no word of it")
     assert word in str(lines[-1]), lines
     assert "pipe" not in str(lines).lower()
-    for inside in (word, str(line.proxy.port), "127.0.0.1", server.access_key):
+    for inside in (word, str(ended.line.proxy.port), "127.0.0.1", ended.line.server.access_key):
         assert inside not in str(failed), failed
-    assert keys_of(server, name) == []
-    line.proxy.end_all()
-    line.await_clean()
+    assert keys_of(ended.line.server, name) == []
+
+
+def test_what_ended_leaves_nothing(ended):
+    """Without a sweep."""
+    for task in ended.tasks.values():
+        ended.service.wait(task, status="failed", seconds=100)
+    ended.line.await_clean()
 
 
 def test_a_refusal_in_the_middle_of_a_part_is_heard(line, server):
