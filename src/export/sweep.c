@@ -195,7 +195,8 @@ count(Sweep *s, Err *e)
 {
     const char *const outcome[] = {s->failures > 0 ? "failed" : "ok", NULL};
     int64_t now_s = time_wall_us() / 1000000;
-    char objects[128], bytes[128], last[128], runs[128], deleted[128];
+    const char *const reason[] = {"sweep", NULL};
+    char objects[128], bytes[128], last[128], runs[128], deleted[128], aborts[128];
     const QueueTotal totals[] = {
         {metric_series(METRIC_STORAGE_OBJECTS, 0, objects, sizeof objects, NULL),
             (double)s->result->objects, true},
@@ -204,6 +205,8 @@ count(Sweep *s, Err *e)
         {metric_series(METRIC_CLEANUP_RUNS, 0, runs, sizeof runs, outcome), 1, false},
         {metric_series(METRIC_CLEANUP_DELETED, 0, deleted, sizeof deleted, NULL),
             (double)s->result->deleted, false},
+        {metric_series(METRIC_STORAGE_ABORTS, 0, aborts, sizeof aborts, reason),
+            (double)s->result->uploads_removed, false},
         /* The last one: left out where it is not true. */
         {metric_series(METRIC_CLEANUP_LAST, 0, last, sizeof last, NULL), (double)now_s, true},
     };

@@ -74,6 +74,7 @@ def test_what_is_due_goes_and_nothing_else(make_export_service, s3):
     assert at_old[1] not in s3.unfinished()
     text = service.http("GET", "/metrics").text
     assert "rowferry_cleanup_deleted_total 2\n" in text
+    assert "rowferry_storage_multipart_aborts_total{reason=\"sweep\"} 1\n" in text
     assert "rowferry_storage_objects 1\n" in text
 
 
