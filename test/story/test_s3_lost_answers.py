@@ -99,3 +99,16 @@ def test_cancelled_while_an_upload_begins(behind, s3):
     assert service.cancel(task).status_code in (200, 202)
     service.wait(task, state="cancelled")
     processes.until(lambda: not uploads(), 5, lambda: f"an upload is left\n{service.tail()}")
+
+
+@pytest.mark.parametrize("rows", [10, SOME_PARTS])
+def test_a_store_that_knows_no_conditions(behind, s3, rows):
+    """As OpenStack Swift says it."""
+    conditional = {"match": lambda request: request.header("if-none-match")}
+    service, bucket = behind(
+        Rule(s3_moods.says(501, "NotImplemented"), operation="PutObject", **conditional),
+        Rule(s3_moods.says(412, "InvalidRequest"), operation="CompleteMultipartUpload", **conditional))
+    for _ in range(2):
+        done = service.wait(service.request("numbers", "lost", params={"rows": rows}))
+        assert the_file(s3, bucket, done) == database.numbers_csv(rows)
+        s3.client().delete_object(Bucket=bucket, Key=done["key"])

@@ -156,6 +156,8 @@ fault_class(const S3Outcome *o)
     /* What the same code means depends on what else is said. */
     if (strcmp(error->code, "AccessDenied") == 0 && strstr(error->message, "Request has expired"))
         return S3_CLOCK;
+    if (o->is_conditional && o->status == 412 && strcmp(error->code, "InvalidRequest") == 0)
+        return S3_CANNOT; /* OpenStack Swift: not the condition, but that there is one */
     if (strcmp(error->code, "AuthorizationHeaderMalformed") == 0)
         return error->region[0] ? S3_ELSEWHERE : S3_REFUSED;
     if (fault)

@@ -53,6 +53,8 @@ static const struct {
     {"HEAD says nothing but 400", 400, HEAD, {.code = ""}, S3_ELSEWHERE, ERR_STORAGE_UNAVAILABLE,
         "region"},
     {"400 without a word", 400, 0, {.code = ""}, S3_INVALID, ERR_INTERNAL, "400"},
+    {"Swift, no conditions", 412, CONDITIONAL, {.code = "InvalidRequest"}, S3_CANNOT,
+        ERR_NOT_AVAILABLE, "no such thing"},
     {"no such upload", 404, 0, {.code = "NoSuchUpload"}, S3_GONE, ERR_FILE_GONE, "upload"},
     {"no such key", 404, 0, {.code = "NoSuchKey"}, S3_ABSENT, ERR_NOT_FOUND, "object"},
     {"no such key, HEAD", 404, HEAD, {.code = ""}, S3_ABSENT, ERR_NOT_FOUND, "object"},
