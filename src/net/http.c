@@ -37,6 +37,7 @@ typedef struct {
     const HttpCall *call;
     HttpAnswer *answer;
     bool sink_refused, gave_up;
+    bool head_is_whole; /* libcurl takes a head that the end of the connection cut for an answer */
 } Exchange;
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -84,6 +85,7 @@ take_header(char *data, size_t size, size_t count, void *with)
     /* A new status line: what came before belonged to a 1xx. */
     if (bytes >= 5 && memcmp(data, "HTTP/", 5) == 0)
         buf_clear(headers);
+    x->head_is_whole = bytes > 0 && (data[0] == '\r' || data[0] == '\n');
     while (line > 0 && (data[line - 1] == '\n' || data[line - 1] == '\r'))
         line--;
     buf_put(headers, data, line);
@@ -282,9 +284,10 @@ conclude(Exchange *x, CURLcode code, const char *why, Err *e)
 
     (void)curl_easy_getinfo(x->curl, CURLINFO_RESPONSE_CODE, &status);
     x->answer->status = (int)status;
-    if (code == CURLE_OK)
+    if (code == CURLE_OK && x->head_is_whole)
         return true;
-    fail_call(x, code, why, e);
+    fail_call(x, code == CURLE_OK ? CURLE_RECV_ERROR : code,
+        code == CURLE_OK ? "the connection ended in the head of the answer" : why, e);
     http_answer_free(x->answer);
     return false;
 }
