@@ -154,6 +154,20 @@ def truncated():
     return Mood("truncated", body=lambda body: body[:len(body) // 2])
 
 
+def goes_on_for_ever():
+    """A list whose next page is always the same one."""
+    return Mood("goes on for ever", answer=Answer(
+        200, b"<ListBucketResult><Name>b</Name><KeyCount>0</KeyCount><IsTruncated>true</IsTruncated>"
+             b"<NextContinuationToken>again</NextContinuationToken></ListBucketResult>", (("Date", http_date()),), "OK"))
+
+
+def part_is_still_there():
+    """What ListParts may say behind an abort, if the part was on its way."""
+    return Mood("still there", answer=Answer(200, b"<ListPartsResult><IsTruncated>false</IsTruncated><Part><PartNumber>1"
+                                             b"</PartNumber><ETag>&quot;x&quot;</ETag><Size>5</Size></Part>"
+                                             b"</ListPartsResult>", (("Date", http_date()),), "OK"))
+
+
 def done_and_lost(how="reset"):
     """The server has done it; nobody is told."""
     return Mood("lost answer", end=how, of=ANSWER, at=0)

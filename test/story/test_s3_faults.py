@@ -134,6 +134,7 @@ def mended(server, tmp_path_factory, program):
     exports.close()
 
 
+@pytest.mark.asan
 @pytest.mark.parametrize("name", [*MENDED, *(f"small-{name}" for name in SMALL_MENDED)])
 def test_what_costs_no_attempt(mended, name):
     done = mended.service.wait(mended.tasks[name], seconds=100)
@@ -216,6 +217,7 @@ def ended(server, tmp_path_factory, program):
     exports.close()
 
 
+@pytest.mark.asan
 @pytest.mark.parametrize("name", ENDED)
 def test_what_ends_an_export(ended, name):
     _, expected, attempts, word = ENDED[name]
@@ -310,6 +312,29 @@ def test_a_server_that_is_restarted_in_the_middle(line, server, how):
     assert keys_of(server, f"restart-{how}") == [done["key"]]
 
 
+def test_a_list_that_never_ends(line):
+    """It is not followed for ever, and nobody is told half of it."""
+    service = line.service(*ONCE)
+    done = service.export("wide", "lists", params=SMALL)
+    line.begin(Rule(s3_moods.goes_on_for_ever(), "ListObjectsV2", query={"prefix": "exports/lists/"}))
+    answer = service.http("GET", "/api/exports/user/lists")
+    assert answer.status_code == 503 and "storage-unavailable" in answer.text
+    assert len(line.proxy.of("ListObjectsV2", "goes*")) < 10
+    line.calm()
+    listed = service.http("GET", "/api/exports/user/lists").json()["exports"]
+    assert [one["key"] for one in listed] == [done["key"]]
+
+
+def test_an_abort_that_leaves_something_is_made_again(line, server):
+    service = line.service(*ONCE)
+    line.begin(Rule(s3_moods.says(403, "AccessDenied"), PART, query={"partNumber": "2"}),
+               Rule(s3_moods.part_is_still_there(), "ListParts", times=2))
+    failed = service.wait(request(service), status="failed")
+    assert failed["error_code"] == "storage-denied"
+    processes.until(lambda: len(line.proxy.of(ABORT)) >= 3, 5, lambda: f"{line.proxy.counts()}")
+    line.await_clean()
+
+
 # --- regions ---
 
 def warnings(service, event):
@@ -373,6 +398,7 @@ def test_a_clock_that_is_off(line, server, minutes):
         done = service.export("wide", params=params)
         assert done["attempt"] == 1
         is_whole(server, done, params)
+        assert len(service.fetch(done["download_url"])) == done["file_size"], "links are signed by the store's clock"
     said = service.lines("storage.clock")
     assert said and len({one["pid"] for one in said}) == len(said), "a process says it once in an hour"
     assert all(abs(one["offset_s"] + minutes * 60) < 30 for one in said)
