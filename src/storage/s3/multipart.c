@@ -94,9 +94,11 @@ static unsigned
 parallel_of(const Multipart *m, size_t part_bytes)
 {
     const S3Spec *spec = client_spec(m->store->client);
-    uint64_t fit = spec->memory_bytes / part_bytes;
-    uint64_t most = fit > 1 ? fit - 1 : 1;
+    uint64_t fit, most;
 
+    assert(part_bytes > 0);
+    fit = spec->memory_bytes / part_bytes;
+    most = fit > 1 ? fit - 1 : 1;
     return (unsigned)(most < m->parallel ? most : m->parallel);
 }
 
