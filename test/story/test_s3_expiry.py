@@ -105,7 +105,8 @@ def test_an_export_outlives_its_sessions(service, rgw, sessions, link_up, number
     lasted = parts[-1].ended - parts[0].began
     assert len(set(signed_by)) <= lasted / (SESSION_SECONDS / 2) + 2
     check_signatures(link_up, sessions)
-    (begun,), (completed,) = link_up.of("CreateMultipartUpload"), link_up.of("CompleteMultipartUpload")
+    # A connection that the gateway has closed meanwhile makes a request come twice.
+    begun, completed = link_up.of("CreateMultipartUpload")[0], link_up.of("CompleteMultipartUpload")[-1]
     assert access_key(begun.request) != access_key(completed.request)
 
 
