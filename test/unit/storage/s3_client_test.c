@@ -159,6 +159,18 @@ static const S3Request look = {.operation = "HeadObject", .method = "HEAD", .key
 static const S3Request end = {
     .operation = "CompleteMultipartUpload", .method = "POST", .key = "k", .reads_error = true};
 
+static bool
+has_etag(const HttpAnswer *answer, Err *why)
+{
+    char etag[32];
+
+    return http_header(answer, "ETag", etag, sizeof etag) ||
+           fail_code(why, ERR_FORBIDDEN, "no ETag");
+}
+
+static const S3Request put = {
+    .operation = "UploadPart", .method = "PUT", .key = "k", .is_whole = has_etag};
+
 static void
 test_what_follows_from_an_answer(void **state)
 {
@@ -201,6 +213,14 @@ test_what_follows_from_an_answer(void **state)
              "</Error>",
                 OK},
             ERR_NONE, S3_GOOD, 2, true},
+        {"a 200 that is not what it should be", &put,
+            {"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", OK}, ERR_NONE, S3_GOOD, 2, true},
+        {"none that is", &put,
+            {"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+                "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", RESET, "HTTP/1.1 204 OK\r\n\r\n"},
+            ERR_STORAGE_UNAVAILABLE, S3_TRANSIENT, 4, true},
+        {"half a head", &look, {"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nETa", OK}, ERR_NONE,
+            S3_GOOD, 2, true},
         {"another region, in the body", &get,
             {XML("400 No", "", "AuthorizationHeaderMalformed", "<Region>eu-west-3</Region>"), OK},
             ERR_NONE, S3_GOOD, 2, false},
