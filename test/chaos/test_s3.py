@@ -14,7 +14,6 @@ import pytest
 import s3_exports
 import s3_moods
 from http_proxy import Rule
-from maker import Maker
 from proxy import ANSWER, REQUEST
 
 EXPORTS = int(os.environ.get("EXPORTS", "30"))
@@ -79,15 +78,14 @@ def rules():
 
 
 @pytest.mark.timeout(60 + SECONDS_EACH * EXPORTS)
-def test_everything_goes_wrong(s3_kind, tmp_path, program):
+def test_everything_goes_wrong(s3_kind, make_service):
     exports = (EXPORTS + 1) // 2
     chance = random.Random(SEED)
     sizes = [chance.choices(list(SIZES), list(SIZES.values()))[0] for _ in range(exports)]
-    maker = Maker(tmp_path, program)
     with s3_kind() as server, s3_moods.proxy(server.endpoint, *rules(), seed=SEED) as proxy:
-        line_settings = {**server.service(proxy.url), **s3_exports.SETTINGS, "ROWFERRY_S3_IDLE_TIMEOUT": "1s"}
-        service = maker("--max-attempts", "30", "--concurrency", str(AT_ONCE), types=["wide"],
-                        environment=line_settings)
+        settings = {**server.service(proxy.url), **s3_exports.SETTINGS, "ROWFERRY_S3_IDLE_TIMEOUT": "1s"}
+        service = make_service("--max-attempts", "30", "--concurrency", str(AT_ONCE), types=["wide"],
+                               environment=settings)
         began = time.monotonic()
         tasks = [s3_exports.request(service, {"rows": rows}, user_id="chaos") for rows in sizes]
         done = [service.wait(task, seconds=SECONDS_EACH * exports) for task in tasks]
@@ -99,7 +97,6 @@ def test_everything_goes_wrong(s3_kind, tmp_path, program):
         s3_exports.sweep(service)
         check(server, sizes, done)
         assert server.unfinished() == set(), "left after the sweep"
-        maker.finish()
 
 
 def tell(server, proxy, done, seconds):
