@@ -92,9 +92,3 @@ def sweep(service):
         service.options += ["--cleanup-schedule", "* * * * *"]
     service.start()
     return service.await_line("cleanup.done", 30)
-
-
-def causes(service, task):
-    """What the operator reads: the log's lines about ends of this task's attempts."""
-    return [line for line in service.lines() if line.get("task_id") == task
-            and line["event"] in ("export.failed", "export.retried")]

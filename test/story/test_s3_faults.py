@@ -15,8 +15,9 @@ import s3_exports
 import s3_moods
 from http_proxy import Mood, Rule
 from maker import Maker
+from pg_exports import causes
 from proxy import ANSWER, REQUEST
-from s3_exports import MIDDLE, ONCE, PATIENT, SMALL, Line, causes, is_whole, keys_of, request
+from s3_exports import MIDDLE, ONCE, PATIENT, SMALL, Line, is_whole, keys_of, request
 
 CREATE, PART, COMPLETE = "CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload"
 PUT, HEAD, ABORT = "PutObject", "HeadObject", "AbortMultipartUpload"
@@ -225,7 +226,7 @@ def test_what_ends_an_export(ended, name):
     failed = ended.service.wait(task, status="failed", seconds=100)
     assert (failed["error_code"], failed["error"]) == expected, failed
     assert failed["attempt"] == attempts, failed
-    lines = processes.until(lambda: causes(ended.service, task), 5, "no word of it")
+    lines = causes(ended.service, task)
     assert word in str(lines[-1]), lines
     assert "pipe" not in str(lines).lower()
     for inside in (word, str(ended.line.proxy.port), "127.0.0.1", ended.line.server.access_key):
