@@ -57,7 +57,7 @@ static const Rule rules[] = {
     {"s3_tries", 1, 20, NULL, NULL},
     {"s3_connect_timeout", 100, 300000, NULL, NULL},
     {"s3_idle_timeout", 1000, 3600000, NULL, NULL},
-    {"s3_payload", 0, 0, "signed unsigned", NULL},
+    {"s3_payload", 0, 0, "auto signed unsigned", NULL},
     {"s3_checksum", 0, 0, "auto none crc32c crc64nvme", NULL},
     {"s3_etag", 0, 0, "opaque md5", NULL},
     {"s3_conditional", 0, 0, "auto on off", NULL},

@@ -45,7 +45,7 @@ typedef struct {
 
     uint64_t part_bytes, memory_bytes; /* a part; all buffers of one export */
     unsigned parallel, parts_max, tries;
-    const char *payload;     /* "signed", "unsigned" */
+    const char *payload;     /* "auto", "signed", "unsigned" */
     const char *checksum;    /* "auto", "none", "crc32c", "crc64nvme" */
     const char *etag;        /* "opaque", "md5" */
     const char *conditional; /* "auto", "on", "off" */

@@ -13,6 +13,7 @@ import pytest
 import database
 import processes
 import s3_moods
+import s3_moods
 from http_proxy import Rule
 
 PART = {"ROWFERRY_S3_PART": "5MiB"}
@@ -59,6 +60,19 @@ def test_from_request_to_file(service, s3, bucket, tmp_path, rows):
     # The seed promises 24 hours.
     ends = datetime.fromisoformat(done["expires_at"]).replace(tzinfo=timezone.utc)
     assert abs(ends - datetime.now(timezone.utc) - timedelta(hours=24)) < timedelta(minutes=1)
+
+
+@pytest.mark.parametrize("payload", ["auto", "signed"])
+def test_a_checksum_for_a_hash(make_service, s3, bucket, payload):
+    """Within the machine parts go without a hash where the store has said that it compares their checksum."""
+    with s3_moods.proxy(s3.endpoint) as line:
+        service = make_service(types=["numbers"], environment={
+            **s3.service(line.url), "S3_BUCKET": bucket, **PART, "ROWFERRY_S3_PAYLOAD": payload})
+        done = service.export("numbers", params={"rows": SOME_PARTS})
+        hashes = {part.request.header("x-amz-content-sha256") for part in line.of("UploadPart")}
+        assert (hashes == {"UNSIGNED-PAYLOAD"}) == (payload == "auto")
+    kept = s3.client().head_object(Bucket=bucket, Key=done["key"], ChecksumMode="ENABLED")
+    assert ("ChecksumCRC32C" in kept) == (payload == "auto")
 
 
 def test_listed_newest_first_and_deleted(service, s3, bucket):

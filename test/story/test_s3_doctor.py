@@ -325,7 +325,7 @@ def test_a_private_authority(s3_kind, certificate, authority, doctor):
         assert len(report.failed()) == 1 and "scheme" in report.failed()[0]["fix"], report.failed()
 
 
-@pytest.mark.parametrize("payload", ["signed", "unsigned"])
+@pytest.mark.parametrize("payload", ["auto", "signed", "unsigned"])
 def test_exports_over_tls(s3_kind, certificate, make_service, payload):
     """A file of several parts, whose bytes are not hashed for the signature but have a checksum instead."""
     with s3_kind(tls=certificate) as server:

@@ -48,6 +48,8 @@ def early(mood, how):
 
 MENDED = {
     "create-500": Rule(s3_moods.internal_error(), CREATE, calls=1),
+    "create-501": Rule(s3_moods.says(501, "NotImplemented"), CREATE, calls=1),  # it knows no checksums
+    "create-400": Rule(s3_moods.says(400, "InvalidArgument"), CREATE, calls=1),
     "create-503": Rule(s3_moods.slow_down(), CREATE, calls=1),
     "create-cut": Rule(s3_moods.cut("reset", REQUEST, 0.5), CREATE, calls=1),
     "create-lost": Rule(s3_moods.done_and_lost(), CREATE, calls=1),

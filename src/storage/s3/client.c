@@ -84,15 +84,14 @@ clock_of(const S3Answer *answer, int64_t *offset_s)
 /* --- one try --- */
 
 static bool
-hash_payload(const Client *c, const Site *site, ClientCall *call, Err *e)
+hash_payload(const Site *site, ClientCall *call, Err *e)
 {
     const S3Request *r = call->request;
     uint8_t sum[32];
 
     if (call->payload[0])
         return true;
-    if (strcmp(c->spec.payload, "unsigned") == 0 && (site->is_secure || site->is_loopback) &&
-        r->body_bytes > 0) {
+    if (r->is_unsigned && (site->is_secure || site->is_loopback) && r->body_bytes > 0) {
         (void)text_copy(call->payload, sizeof call->payload, "UNSIGNED-PAYLOAD");
         return true;
     }
@@ -211,7 +210,7 @@ write_try(Client *c, ClientCall *call, Err *e)
     if (r->queries > 0)
         buf_char(&call->url, '?');
     ok = buf_is_good(&path, e) && sign_query(&call->url, r->query, r->queries, e) &&
-         buf_is_good(&call->url, e) && hash_payload(c, &site, call, e) &&
+         buf_is_good(&call->url, e) && hash_payload(&site, call, e) &&
          write_headers(c, &site, call, path.data, e) && point_at_headers(call, e);
     buf_free(&path);
     call->http = (HttpCall){

@@ -60,7 +60,10 @@ typedef struct {
     char upload[S3_UPLOAD_BYTES]; /* "": none yet */
     bool may_have_upload;         /* one was asked for, and no word of it came */
     ChecksumKind checksum;
-    uint64_t sum; /* of all bytes */
+    bool is_unsigned;     /* the checksum stands for the hash of the payload … */
+    bool may_be_unsigned; /* … if the store says that it compares it */
+    bool is_offered;      /* nobody has asked for the checksum: without it is fine, too */
+    uint64_t sum;         /* of all bytes */
     int64_t bytes;
     unsigned parts;    /* handed over */
     const char **etag; /* by part number - 1; and the checksums, if there are any */
@@ -293,6 +296,7 @@ send_part(Multipart *m, Buffer *b, Err *e)
         .header = b->header,
         .body = b->data,
         .body_bytes = b->bytes,
+        .is_unsigned = m->is_unsigned,
         .is_whole = has_etag,
     };
     b->md5_text[0] = '\0';
@@ -389,6 +393,29 @@ has_upload(const HttpAnswer *answer, Err *why)
     return answer_created(answer->body.data, answer->body.bytes, upload, why);
 }
 
+/* The store does not want the checksum that nobody asked for. */
+static void
+decline_checksum(Multipart *m)
+{
+    m->store->no_checksums = true;
+    m->checksum = CHECKSUM_NONE;
+    m->is_offered = m->may_be_unsigned = false;
+}
+
+/* A store that compares checksums names the algorithm in its answer. One that does not gets both.
+ */
+static void
+hear_of_checksum(Multipart *m, const S3Answer *answer)
+{
+    char algorithm[32];
+
+    if (!m->may_be_unsigned)
+        return;
+    m->is_unsigned =
+        http_header(&answer->http, "x-amz-checksum-algorithm", algorithm, sizeof algorithm) &&
+        text_same_case_blind(algorithm, checksum_name(m->checksum));
+}
+
 static bool
 begin_upload(Multipart *m, Err *e)
 {
@@ -405,6 +432,7 @@ begin_upload(Multipart *m, Err *e)
         .is_whole = has_upload,
     };
     S3Answer answer;
+    size_t plain_headers;
     Err ignored = {0};
     bool ok;
 
@@ -415,14 +443,23 @@ begin_upload(Multipart *m, Err *e)
         !(m->sums = arena_alloc_array(
               m->task, client_spec(m->store->client)->parts_max, sizeof *m->sums, e)))
         return false;
+    plain_headers = request.headers;
     if (m->checksum != CHECKSUM_NONE) {
         header[request.headers++] =
             (S3Pair){"x-amz-checksum-algorithm", checksum_name(m->checksum)};
         header[request.headers++] = (S3Pair){"x-amz-checksum-type", "FULL_OBJECT"};
     }
-    ok = call_to_its_end(m, &request, &answer, e) &&
-         answer_created(answer.http.body.data, answer.http.body.bytes, m->upload, e);
+    ok = call_to_its_end(m, &request, &answer, e);
+    if (!ok && m->is_offered && (answer.class == S3_CANNOT || answer.class == S3_INVALID)) {
+        client_answer_free(&answer);
+        err_clear(e);
+        decline_checksum(m);
+        request.headers = plain_headers;
+        ok = call_to_its_end(m, &request, &answer, e);
+    }
+    ok = ok && answer_created(answer.http.body.data, answer.http.body.bytes, m->upload, e);
     if (ok) {
+        hear_of_checksum(m, &answer);
         ok = check_encrypted(m->store, &answer, e);
         if (ok && answer.may_have_done &&
             !abort_others(m->store, m->key, m->upload, m->watch, &ignored))
@@ -616,7 +653,7 @@ seal(Multipart *m, Err *e)
         text_json_string(&to, m->etag[i], strlen(m->etag[i]), 0);
     }
     buf_text(&to, "],\"sums\":[");
-    for (unsigned i = 0; m->sums && i < m->parts; i++)
+    for (unsigned i = 0; m->checksum != CHECKSUM_NONE && i < m->parts; i++)
         buf_printf(&to, "%s\"%s\"", i > 0 ? "," : "", m->sums[i]);
     buf_text(&to, "]}");
     ok = buf_is_good(&to, e) && (m->sealed = arena_bytes(m->task, to.data, to.bytes, e)) != NULL;
@@ -736,20 +773,31 @@ set_disposition(Multipart *m, const char *name, Err *e)
     return ok;
 }
 
-static ChecksumKind
-checksum_kind(const S3Storage *s)
+/*
+ * Integrity (s3.md 3.4, 9). Parts go with a hash that is signed, or with a checksum in its place,
+ * which costs a tenth of that; a store that does not compare checksums would then take anything. So
+ * `auto` offers one when the upload is made: the store's word that it has taken the offer decides.
+ */
+static void
+choose_checksum(Multipart *m)
 {
-    const char *name = client_spec(s->client)->checksum;
+    const S3Spec *spec = client_spec(m->store->client);
+    const Site site = client_site(m->store->client);
+    bool is_auto = strcmp(spec->checksum, "auto") == 0;
 
-    if (strcmp(name, "crc32c") == 0)
-        return CHECKSUM_CRC32C;
-    if (strcmp(name, "crc64nvme") == 0 ||
-        (strcmp(name, "auto") == 0 && client_site(s->client).is_aws))
-        return CHECKSUM_CRC64NVME;
-    /* A body that is not signed is never without a checksum (s3.md 3.4). */
-    if (strcmp(client_spec(s->client)->payload, "unsigned") == 0)
-        return CHECKSUM_CRC32C;
-    return CHECKSUM_NONE;
+    if (strcmp(spec->checksum, "crc32c") == 0)
+        m->checksum = CHECKSUM_CRC32C;
+    else if (strcmp(spec->checksum, "crc64nvme") == 0 || (is_auto && site.is_aws))
+        m->checksum = CHECKSUM_CRC64NVME;
+    m->is_unsigned = strcmp(spec->payload, "unsigned") == 0;
+    m->may_be_unsigned = strcmp(spec->payload, "auto") == 0 && (site.is_secure || site.is_loopback);
+    if (m->checksum != CHECKSUM_NONE)
+        return;
+    m->is_offered = m->may_be_unsigned && is_auto && !m->store->no_checksums;
+    /* A body that is not signed is never without a checksum. */
+    if (m->is_unsigned || m->is_offered)
+        m->checksum = CHECKSUM_CRC32C;
+    m->may_be_unsigned = m->may_be_unsigned && m->is_offered;
 }
 
 Sink *
@@ -768,12 +816,12 @@ multipart_create(Storage *s, const char *key, const Upload *mark, Watch *watch, 
         .watch = watch,
         .task = task,
         .parallel = spec->parallel,
-        .checksum = checksum_kind(store),
     };
     if (mark->export_type && !(m->export_type = arena_text(task, mark->export_type, e)))
         return NULL;
     if (mark->name && !set_disposition(m, mark->name, e))
         return NULL;
+    choose_checksum(m);
     if (!(m->key = arena_text(task, key, e)) ||
         !(m->content_type = arena_text(task, mark->content_type, e)) || !make_mark(m, mark, e) ||
         !(m->buffer = arena_alloc_array(task, spec->parallel + 1, sizeof *m->buffer, e)))
@@ -823,7 +871,9 @@ multipart_put(Sink *object, bool conditional, S3Answer *answer, Err *e)
     *answer = (S3Answer){0};
     if (conditional)
         header[request.headers++] = (S3Pair){"if-none-match", "*"};
-    if (m->checksum != CHECKSUM_NONE) {
+    /* What is only offered, this store has not yet said to know. */
+    if (m->checksum != CHECKSUM_NONE && !m->is_offered) {
+        request.is_unsigned = m->is_unsigned;
         checksum_text(m->checksum, m->filling->sum, sum);
         header[request.headers++] = (S3Pair){checksum_header(m->checksum), sum};
     }

@@ -324,6 +324,7 @@ typedef struct {
     size_t body_bytes;
     int64_t timeout_ms;      /* of one try; 0: 60 s */
     size_t answer_bytes_max; /* 0: 64 KiB */
+    bool is_unsigned;        /* its checksum is: over TLS and loopback the body is not hashed */
     unsigned tries;          /* 0: as configured; 1: and what was damaged is not sent again */
     int64_t total_ms;        /* of all tries and the waits between them; 0: no limit, but 20 s of a
                                 client_call without a watch */
@@ -413,7 +414,7 @@ typedef struct {
     S3Spec spec; /* a copy; its texts are its giver's */
     Client *client;
     int64_t bytes_max;
-    bool no_conditional, no_batch, no_uploads; /* learnt: the store cannot */
+    bool no_conditional, no_batch, no_uploads, no_checksums; /* learnt: the store cannot */
 
     /* Of links. */
     SigningKey link_key;
