@@ -8,6 +8,7 @@
 #include "base/time.h"
 #include "net/http.h"
 #include "storage/s3/s3_in.h"
+#include "test/contract/s3_spec.h"
 #include "test/contract/storage_contract.h"
 #include "test/contract/watches.h"
 #include "test/test.h"
@@ -21,49 +22,22 @@ static char endpoint[256], bucket[256], region[64], access_key[128], secret_key[
 static StorageSpec
 spec_now(void)
 {
-    return (StorageSpec){.s3 = {.bucket = bucket,
-                             .region = region,
-                             .endpoint = endpoint,
-                             .public_endpoint = "",
-                             .style = "auto",
-                             .access_key = access_key,
-                             .secret_key = secret_key,
-                             .session_token = "",
-                             .access_key_name = "S3_ACCESS_KEY",
-                             .sign_access_key = "",
-                             .sign_secret_key = "",
-                             .profile = "",
-                             .config_file = "/nonexistent/config",
-                             .credentials_file = "/nonexistent/credentials",
-                             .role_arn = "",
-                             .role_session_name = "",
-                             .web_identity_token_file = "",
-                             .sts_endpoint = "",
-                             .container_relative_uri = "",
-                             .container_full_uri = "",
-                             .container_token = "",
-                             .container_token_file = "",
-                             .metadata_disabled = true,
-                             .metadata_endpoint = "",
-                             .metadata_mode = "",
-                             .part_bytes = PART_BYTES,
-                             .memory_bytes = 4 * PART_BYTES,
-                             .parallel = 2,
-                             .parts_max = 10000,
-                             .tries = 3,
-                             .payload = "signed",
-                             .checksum = "auto",
-                             .etag = "opaque",
-                             .conditional = "auto",
-                             .sse = "",
-                             .sse_kms_key_id = "",
-                             .storage_class = "",
-                             .bucket_owner = "",
-                             .ca_file = "",
-                             .connect_timeout_ms = 2000,
-                             .idle_timeout_ms = 10000,
-                             .list_version = 2,
-                             .url_encode = true}};
+    StorageSpec spec = {.s3 = s3_spec_new()};
+
+    spec.s3.bucket = bucket;
+    spec.s3.region = region;
+    spec.s3.endpoint = endpoint;
+    spec.s3.access_key = access_key;
+    spec.s3.secret_key = secret_key;
+    spec.s3.access_key_name = "S3_ACCESS_KEY";
+    spec.s3.part_bytes = PART_BYTES;
+    spec.s3.memory_bytes = 4 * PART_BYTES;
+    spec.s3.parallel = 2;
+    spec.s3.tries = 3;
+    spec.s3.payload = "auto";
+    spec.s3.checksum = "auto";
+    spec.s3.idle_timeout_ms = 10000;
+    return spec;
 }
 
 static Storage *

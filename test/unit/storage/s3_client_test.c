@@ -8,6 +8,7 @@
 #include "base/text.h"
 #include "base/time.h"
 #include "storage/s3/s3_in.h"
+#include "test/contract/s3_spec.h"
 #include "test/contract/watches.h"
 #include "test/test.h"
 
@@ -91,42 +92,16 @@ tear_down(void **state)
 static S3Spec
 spec_here(void)
 {
-    return (S3Spec){.bucket = "exports",
-        .region = "us-east-1",
-        .endpoint = endpoint,
-        .public_endpoint = "",
-        .style = "auto",
-        .access_key = "KEY",
-        .secret_key = "SECRETSECRET",
-        .session_token = "",
-        .access_key_name = "S3_ACCESS_KEY",
-        .sign_access_key = "",
-        .sign_secret_key = "",
-        .profile = "",
-        .config_file = "",
-        .credentials_file = "",
-        .role_arn = "",
-        .role_session_name = "",
-        .web_identity_token_file = "",
-        .sts_endpoint = "",
-        .container_relative_uri = "",
-        .container_full_uri = "",
-        .container_token = "",
-        .container_token_file = "",
-        .metadata_endpoint = "",
-        .metadata_mode = "",
-        .tries = 4,
-        .payload = "signed",
-        .checksum = "none",
-        .etag = "opaque",
-        .conditional = "auto",
-        .sse = "none",
-        .sse_kms_key_id = "",
-        .storage_class = "",
-        .bucket_owner = "",
-        .ca_file = "",
-        .connect_timeout_ms = 2000,
-        .idle_timeout_ms = 5000};
+    S3Spec spec = s3_spec_new();
+
+    spec.bucket = "exports";
+    spec.region = "us-east-1";
+    spec.endpoint = endpoint;
+    spec.access_key = "KEY";
+    spec.secret_key = "SECRETSECRET";
+    spec.access_key_name = "S3_ACCESS_KEY";
+    spec.tries = 4;
+    return spec;
 }
 
 static bool

@@ -13,6 +13,7 @@
 #include "base/text.h"
 #include "base/time.h"
 #include "storage/s3/credentials_in.h"
+#include "test/contract/s3_spec.h"
 #include "test/test.h"
 
 enum { SOON_MS = 10000, ROUND_MS = 950 /* all tries of a question, and not the next question */ };
@@ -175,27 +176,10 @@ keys_json(const char *access_key, int64_t life_s)
 static S3Spec
 nothing(void)
 {
-    return (S3Spec){.bucket = "",
-        .region = "us-east-1",
-        .endpoint = "",
-        .access_key = "",
-        .secret_key = "",
-        .session_token = "",
-        .access_key_name = "",
-        .profile = "",
-        .config_file = "/dev/null",
-        .credentials_file = "/dev/null",
-        .role_arn = "",
-        .role_session_name = "",
-        .web_identity_token_file = "",
-        .sts_endpoint = "",
-        .container_relative_uri = "",
-        .container_full_uri = "",
-        .container_token = "",
-        .container_token_file = "",
-        .metadata_endpoint = "",
-        .metadata_mode = "",
-        .ca_file = ""};
+    S3Spec spec = s3_spec_new();
+
+    spec.region = "us-east-1";
+    return spec;
 }
 
 static S3Spec

@@ -3,30 +3,12 @@
 #include <unistd.h>
 
 #include "storage/s3/credentials_in.h"
+#include "test/contract/s3_spec.h"
 #include "test/test.h"
 
 static char dir[64], config_path[96], credentials_path[96];
 
-static const S3Spec nothing = {.region = "",
-    .endpoint = "",
-    .access_key = "",
-    .secret_key = "",
-    .session_token = "",
-    .access_key_name = "",
-    .profile = "",
-    .config_file = config_path,
-    .credentials_file = credentials_path,
-    .role_arn = "",
-    .role_session_name = "",
-    .web_identity_token_file = "",
-    .sts_endpoint = "",
-    .container_relative_uri = "",
-    .container_full_uri = "",
-    .container_token = "",
-    .container_token_file = "",
-    .metadata_endpoint = "",
-    .metadata_mode = "",
-    .ca_file = ""};
+static S3Spec nothing;
 
 static void
 write_file(const char *path, const char *text)
@@ -50,6 +32,9 @@ set_up(void **state)
     assert_non_null(mkdtemp(dir));
     snprintf(config_path, sizeof config_path, "%s/config", dir);
     snprintf(credentials_path, sizeof credentials_path, "%s/credentials", dir);
+    nothing = s3_spec_new();
+    nothing.config_file = config_path;
+    nothing.credentials_file = credentials_path;
     return 0;
 }
 

@@ -9,6 +9,7 @@
 
 #include "base/text.h"
 #include "storage/s3/s3_in.h"
+#include "test/contract/s3_spec.h"
 #include "test/test.h"
 
 enum { ASKED_MAX = 64, ASKED_BYTES = 512, REQUEST_BYTES = 64 << 10, MANY = 100000 };
@@ -119,52 +120,16 @@ serve(void *with)
 static Storage *
 open_store(void)
 {
-    StorageSpec spec = {.s3 = {.bucket = "buck",
-                            .region = "us-east-1",
-                            .endpoint = endpoint,
-                            .public_endpoint = "",
-                            .style = "path",
-                            .access_key = "AKID",
-                            .secret_key = "secret",
-                            .session_token = "",
-                            .access_key_name = "S3_ACCESS_KEY",
-                            .sign_access_key = "",
-                            .sign_secret_key = "",
-                            .profile = "",
-                            .config_file = "/nonexistent",
-                            .credentials_file = "/nonexistent",
-                            .role_arn = "",
-                            .role_session_name = "",
-                            .web_identity_token_file = "",
-                            .sts_endpoint = "",
-                            .container_relative_uri = "",
-                            .container_full_uri = "",
-                            .container_token = "",
-                            .container_token_file = "",
-                            .metadata_disabled = true,
-                            .metadata_endpoint = "",
-                            .metadata_mode = "",
-                            .part_bytes = 5 << 20,
-                            .memory_bytes = 20 << 20,
-                            .parallel = 1,
-                            .parts_max = 10000,
-                            .tries = 1,
-                            .payload = "signed",
-                            .checksum = "none",
-                            .etag = "opaque",
-                            .conditional = "auto",
-                            .sse = "",
-                            .sse_kms_key_id = "",
-                            .storage_class = "",
-                            .bucket_owner = "",
-                            .ca_file = "",
-                            .connect_timeout_ms = 2000,
-                            .idle_timeout_ms = 5000,
-                            .list_version = 2,
-                            .url_encode = true}};
+    StorageSpec spec = {.s3 = s3_spec_new()};
     Storage *storage;
     Err e = {0};
 
+    spec.s3.bucket = "buck";
+    spec.s3.region = "us-east-1";
+    spec.s3.endpoint = endpoint;
+    spec.s3.access_key = "AKID";
+    spec.s3.secret_key = "secret";
+    spec.s3.access_key_name = "S3_ACCESS_KEY";
     assert_ok(storage = storage_s3.open(&spec, &e), &e);
     return storage;
 }
